@@ -1,0 +1,83 @@
+"""Norms and budgets as people write them: ``linf``, ``"8/255"``, ``0.03``.
+
+Linf, L2 and L1 budgets are in units of the [0, 1] pixel scale. A budget keeps the text it was given
+in, because that text is its name in tables, in gates and in ``found.robust_accuracy["8/255"]``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from robustlab.errors import BadRequest, choices
+
+__all__ = ["NORMS", "NORM_TITLES", "Budget", "parse_budget", "parse_budgets", "parse_norm"]
+
+NORMS = ("linf", "l2", "l1")
+NORM_TITLES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+
+
+@dataclass(frozen=True, order=True)
+class Budget:
+    """One eps: its value on the [0, 1] scale and the text it was given in."""
+
+    value: float
+    text: str
+
+
+def parse_norm(norm: str) -> str:
+    """``"linf"``, ``"l2"`` or ``"l1"``; upper case, ``"inf"``, ``"2"`` and ``"1"`` are understood."""
+    key = str(norm).strip().lower().replace("_", "").replace("∞", "inf")
+    key = key if key.startswith("l") else f"l{key}"
+    if key not in NORMS:
+        raise BadRequest(f"unknown norm {norm!r}{choices(key, NORMS)}")
+    return key
+
+
+def parse_budget(eps: str | float | int, norm: str, size: int | None = None) -> Budget:
+    """Read one eps.
+
+    Args:
+        eps: a number, or text as ``"0.03"`` or ``"8/255"``.
+        norm: one of `NORMS`.
+        size: number of pixel values of an image; bounds L2 by its square root and L1 by it.
+
+    Raises:
+        BadRequest: not a number, negative, not finite, or larger than the whole [0, 1] box.
+    """
+    text = str(eps).strip()
+    if isinstance(eps, bool):
+        raise BadRequest(f"eps {text!r} is not a number")
+    try:
+        value = float(Fraction(text)) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError):
+        raise BadRequest(
+            f"eps {text!r} is not a number; write a decimal or a fraction, as '0.03' or '8/255'"
+        ) from None
+    if not math.isfinite(value) or value < 0:
+        raise BadRequest(f"eps {text!r} must be finite and at least 0")
+    largest = {"linf": 1.0, "l2": math.sqrt(size or math.inf), "l1": float(size or math.inf)}[norm]
+    if value > largest:
+        hint = f"; did you mean '{text}/255'?" if value <= 255 * largest else ""
+        raise BadRequest(
+            f"eps {text} ({NORM_TITLES[norm]}) is larger than the whole box of images in [0, 1] "
+            f"({largest:g}){hint}"
+        )
+    return Budget(value, text)
+
+
+def parse_budgets(
+    eps: str | float | Sequence[str | float], norm: str, size: int | None = None
+) -> tuple[Budget, ...]:
+    """Read an eps or a list of them, in the order given; two of the same value are refused."""
+    given = [eps] if isinstance(eps, str | float | int) else list(eps)
+    if not given:
+        raise BadRequest("eps is an empty list; give at least one budget, as ['8/255']")
+    budgets = tuple(parse_budget(one, norm, size) for one in given)
+    for index, budget in enumerate(budgets):
+        for other in budgets[:index]:
+            if other.value == budget.value:
+                raise BadRequest(f"eps {other.text!r} and {budget.text!r} are the same budget")
+    return budgets
