@@ -68,7 +68,7 @@ def write(path: Path, content: bytes) -> None:
 def create_exclusively(path: Path, content: bytes) -> bytes:
     """Create ``path`` unless another process was first; returns what the file holds now.
 
-    `os.link` is the exclusive step: it fails when the name exists, and the content is whole by then.
+    `os.link` is the exclusive step: it fails where the name exists, and links a whole file.
     """
     beside = _beside(path, content)
     try:

@@ -1,7 +1,7 @@
 """A run read back from its directory, without torch: tidy tables for people, pages and gates.
 
-`Results.summary()` and `Results.samples()` are built from landed cells only, in the order of the plan, so
-their numbers do not depend on which process computed what, or when.
+`Results.summary()` and `Results.samples()` are built from landed cells only, in the order of
+the plan, so their numbers do not depend on which process computed what, or when.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ class Results:
         self.about = self.store.read_json("run.json")
 
     def __repr__(self) -> str:
-        landed = sum(self.store.record(p["cell"]) is not None for p in self.about["plan"])
-        return f"{type(self).__name__}({str(self.folder)!r}: {landed} of {len(self.about['plan'])} cells landed)"
+        plan = self.about["plan"]
+        landed = sum(self.store.record(entry["cell"]) is not None for entry in plan)
+        return f"{type(self).__name__}({str(self.folder)!r}: {landed} of {len(plan)} cells landed)"
 
     @property
     def complete(self) -> bool:

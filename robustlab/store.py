@@ -98,7 +98,7 @@ class Store:
         blocks |= {f"array:{name}": array for name, array in outcome.arrays.items()}
         blocks |= {f"picture:{p.name}": p.pixels for p in outcome.pictures}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **blocks)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **blocks)
         atomic.write(self.cells / f"{record.id}.npz", buffer.getvalue())
         atomic.write(self.cells / f"{record.id}.json", _json_bytes(record.to_json()))
         with contextlib.suppress(FileNotFoundError):

@@ -28,7 +28,7 @@ class Budget:
 
 
 def parse_norm(norm: str) -> str:
-    """``"linf"``, ``"l2"`` or ``"l1"``; upper case, ``"inf"``, ``"2"`` and ``"1"`` are understood."""
+    """``"linf"``, ``"l2"`` or ``"l1"``; upper case, ``"inf"``, ``"2"``, ``"1"`` work."""
     key = str(norm).strip().lower().replace("_", "").replace("∞", "inf")
     key = key if key.startswith("l") else f"l{key}"
     if key not in NORMS:
