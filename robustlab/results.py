@@ -151,7 +151,7 @@ def _join(parts: Sequence[Outcome]) -> Outcome:
         return first
     sizes = [len(next(iter(part.samples.values()))) for part in parts]
     offsets = np.cumsum([0, *sizes[:-1]])
-    arrays = {k: np.concatenate([p.arrays[k] for p in parts]) for k in first.arrays}
+    arrays = {k: _join_arrays([p.arrays[k] for p in parts]) for k in first.arrays}
     if "picture_row" in arrays:  # rows point into the columns, which have moved
         rows = [p.arrays["picture_row"] + o for p, o in zip(parts, offsets, strict=True)]
         arrays["picture_row"] = np.concatenate(rows)
@@ -163,6 +163,11 @@ def _join(parts: Sequence[Outcome]) -> Outcome:
         notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
         cost={k: sum(part.cost.get(k, 0.0) for part in parts) for k in first.cost},
     )
+
+
+def _join_arrays(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Per-image arrays end to end; a scalar flag holds when it holds in any shard."""
+    return np.concatenate(parts) if parts[0].ndim else np.asarray(np.max(parts))
 
 
 def _melt(group: Group) -> pd.DataFrame:

@@ -1,0 +1,36 @@
+"""Noise of the same size as an attack: the control that every attack must beat."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from robustlab import Attack, Threat, probe
+
+
+@probe("noise")
+class Noise(Attack):
+    """Random perturbations on the surface of the ball, with no knowledge of the network.
+
+    Linf: every pixel moves by +eps or -eps; L2: a Gaussian direction of length eps; L1: exponential
+    spacings of total eps. Clipping to [0, 1] then shortens what would leave the box. With restarts
+    an image counts as fooled when any draw fools it.
+    """
+
+    knowledge: ClassVar[str] = "none"
+
+    def is_random(self) -> bool:
+        return True
+
+    def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
+        shape = x.shape[1:]
+        draw = rng.exponential(shape) if threat.norm == "l1" else rng.normal(shape)
+        direction = x.new_tensor(draw)
+        if threat.norm == "l1":
+            direction = direction * x.new_tensor(rng.uniform(shape, -1.0, 1.0)).sign()
+        size = direction.flatten(1)
+        if threat.norm == "linf":
+            delta = direction.sign() * threat.eps
+        else:
+            length = size.norm(p=2 if threat.norm == "l2" else 1, dim=1)
+            delta = direction * (threat.eps / length).view(-1, 1, 1, 1)
+        return threat.constrain(x + delta, x)

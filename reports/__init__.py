@@ -1,0 +1,1 @@
+"""How results are told: page template, style and script."""

@@ -1,0 +1,72 @@
+"""What an attack sees of a network: logits and gradients, counted an image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = ["Access", "Referee"]
+
+# Given rows, x_adv -> which of them the lab has verified, also as 8-bit pixels.
+Referee = Callable[[Tensor, Tensor], Tensor]
+
+
+class Access(nn.Module):
+    """A frozen network as an attack may use it.
+
+    Calling it gives logits. Every image's forward and backward passes are counted; a call with a
+    multiple of the batch (candidates an image) is counted as that many passes of each image.
+
+    Args:
+        network: module from [0, 1] images [m, C, H, W] to logits [m, K].
+        n: number of images in the batch.
+        referee: the lab's own check of a claimed success, used to let images leave the search;
+            without one nothing leaves.
+    """
+
+    def __init__(self, network: nn.Module, n: int, referee: Referee | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.referee = referee
+        self.rows = torch.arange(n)
+        self.forward_passes: NDArray[Any] = np.zeros(n)
+        self.backward_passes: NDArray[Any] = np.zeros(n)
+        self.eval()
+
+    def narrow(self, rows: Tensor) -> Access:
+        """The same access for some of the images; counts go to the same place."""
+        part = Access.__new__(Access)
+        nn.Module.__init__(part)
+        part.network, part.referee = self.network, self.referee
+        part.forward_passes, part.backward_passes = self.forward_passes, self.backward_passes
+        part.rows = self.rows[rows.cpu()]
+        part.eval()
+        return part
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [m, K] of x [m, C, H, W]."""
+        rows = self.rows.numpy()
+        share = x.shape[0] / max(1, len(rows))
+        self.forward_passes[rows] += share
+        logits: Tensor = self.network(x)
+        if logits.requires_grad:
+            count: Any = logits.register_hook  # untyped in torch
+            count(lambda _: self._count_backward(rows, share))
+        return logits
+
+    def _count_backward(self, rows: NDArray[Any], share: float) -> None:
+        self.backward_passes[rows] += share
+
+    def settled(self, x_adv: Tensor, claimed: Tensor) -> Tensor:
+        """Which claimed successes survive the lab's check and may leave the batch; bool [n]."""
+        verdict = torch.zeros_like(claimed)
+        if self.referee is None or not bool(claimed.any()):
+            return verdict
+        rows = claimed.nonzero().squeeze(1)
+        verdict[rows] = self.referee(self.rows[rows.cpu()].to(x_adv.device), x_adv[rows])
+        return verdict

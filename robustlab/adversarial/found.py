@@ -1,0 +1,196 @@
+"""What an attack found, with arrays of shape [eps, n, ...], and how it enters a run."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustlab import statistics
+from robustlab.outcome import Metric, Outcome
+from robustlab.statistics import Rate
+
+__all__ = ["Found", "allocate"]
+
+Array = NDArray[Any]
+
+_MAPPED_FROM = 1 << 30  # bytes; larger arrays live in a file that vanishes with the process
+_PICTURE_BYTES = 16 << 20  # what a cell spends on pixels, clean and adversarial each
+
+
+def allocate(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Zeros in memory, or memory-mapped from a temporary file beyond 1 GB."""
+    if math.prod(shape) * np.dtype(dtype).itemsize <= _MAPPED_FROM:
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:  # the mapping keeps the nameless file alive
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+@dataclass
+class Found:
+    """Result of an attack on n images at every eps.
+
+    Rows of the [eps, n] arrays follow ``eps`` as it was given. An image that the network gets wrong
+    unattacked counts as fooled at distance 0 (untargeted attacks).
+
+    Attributes:
+        claimed: the attack's own opinion; verified: the lab's, as floats; verified_8bit: as the
+            pixels of a PNG.
+        distance: norm of the perturbation on the [0, 1] scale, inf where unfooled.
+        prediction, confidence: of the verified image; -1 and NaN where unfooled.
+        fragile: verdict turns with batch size or precision.
+        images: float [eps, n, C, H, W], the attack's best candidate; images_8bit: uint8.
+        forward, backward: passes spent at that eps.
+        attackable: targeted attacks leave out images whose label is the target.
+    """
+
+    norm: str
+    eps: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: Array
+    clean: Array
+    clean_prediction: Array
+    clean_confidence: Array
+    clean_correct: Array
+    target: Array | None
+    claimed: Array
+    verified: Array
+    verified_8bit: Array
+    distance: Array
+    prediction: Array
+    confidence: Array
+    fragile: Array
+    images: Array
+    images_8bit: Array
+    forward: Array
+    backward: Array
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passes(self) -> Array:
+        """Forward and backward passes together, [eps, n]."""
+        return self.forward + self.backward
+
+    @property
+    def targeted(self) -> bool:
+        """Whether the goal was a class, not any mistake."""
+        return self.target is not None
+
+    @property
+    def clean_accuracy(self) -> Rate:
+        """Share of all images classified correctly, unattacked."""
+        return statistics.rate(self.clean_correct)
+
+    @property
+    def robust_accuracy(self) -> dict[str, Rate]:
+        """Share of all images still classified correctly, by eps: an upper bound, found by this
+        attack. Targeted attacks report `target_success` instead.
+        """
+        self._refuse_if(self.targeted, "robust_accuracy", "target_success")
+        return {e: statistics.rate(~v) for e, v in zip(self.eps, self.verified, strict=True)}
+
+    @property
+    def robust_accuracy_8bit(self) -> dict[str, Rate]:
+        """As `robust_accuracy`, counting only what still fools as 8-bit pixels."""
+        self._refuse_if(self.targeted, "robust_accuracy_8bit", "target_success")
+        return {e: statistics.rate(~v) for e, v in zip(self.eps, self.verified_8bit, strict=True)}
+
+    @property
+    def attack_success(self) -> dict[str, Rate]:
+        """Share of the correctly classified images that were fooled, by eps."""
+        self._refuse_if(self.targeted, "attack_success", "target_success")
+        among = self.clean_correct
+        return {e: statistics.rate(v[among]) for e, v in zip(self.eps, self.verified, strict=True)}
+
+    @property
+    def target_success(self) -> dict[str, Rate]:
+        """Share of the attackable images (correct, label not the target) that reach the target."""
+        self._refuse_if(not self.targeted, "target_success", "robust_accuracy")
+        among = self.attackable
+        return {e: statistics.rate(v[among]) for e, v in zip(self.eps, self.verified, strict=True)}
+
+    @property
+    def attackable(self) -> Array:
+        """Images that a targeted attack is measured on; all correct ones for an untargeted one."""
+        if self.target is None:
+            return self.clean_correct
+        attackable: Array = self.clean_correct & (self.target != self.labels)
+        return attackable
+
+    @staticmethod
+    def _refuse_if(wrong: bool, asked: str, instead: str) -> None:
+        if wrong:
+            raise AttributeError(f"this attack has no {asked}; ask for {instead}")
+
+    def outcome(self) -> Outcome:
+        """Columns, pictures and metrics as a run keeps them."""
+        samples: dict[str, Array] = {
+            "id": np.array(self.ids),
+            "label": self.labels,
+            "prediction": self.clean_prediction,
+            "confidence": self.clean_confidence,
+            "clean_correct": self.clean_correct,
+            "forward": self.forward.sum(axis=0),
+            "backward": self.backward.sum(axis=0),
+        }
+        if self.target is not None:
+            samples |= {"target": self.target, "attackable": self.attackable}
+        metrics = {"clean_accuracy": Metric("clean_correct")}
+        for row, eps in enumerate(self.eps):
+            samples |= self._columns(row, eps)
+            metrics |= self._metrics(eps)
+        cost = {"forward": float(self.forward.sum()), "backward": float(self.backward.sum())}
+        return Outcome(samples, self._pictures(), (), metrics, tuple(self.notes), cost)
+
+    def _columns(self, row: int, eps: str) -> dict[str, Array]:
+        columns = {
+            "claimed": self.claimed,
+            "verified": self.verified,
+            "verified_8bit": self.verified_8bit,
+            "distance": self.distance,
+            "adversarial_prediction": self.prediction,
+            "adversarial_confidence": self.confidence,
+            "fragile": self.fragile,
+        }
+        return {f"{name}[eps={eps}]": column[row] for name, column in columns.items()}
+
+    def _metrics(self, eps: str) -> dict[str, Metric]:
+        float_, pixels = f"verified[eps={eps}]", f"verified_8bit[eps={eps}]"
+        if self.targeted:
+            return {
+                f"target_success[eps={eps}]": Metric(float_, among="attackable"),
+                f"target_success_8bit[eps={eps}]": Metric(pixels, among="attackable"),
+            }
+        return {
+            f"robust_accuracy[eps={eps}]": Metric(float_, negate=True),
+            f"robust_accuracy_8bit[eps={eps}]": Metric(pixels, negate=True),
+            f"attack_success[eps={eps}]": Metric(float_, among="clean_correct"),
+        }
+
+    def _pictures(self) -> dict[str, Array]:
+        """Clean and adversarial pixels at the smallest eps that fooled at 8 bits.
+
+        As many images as fit the pixel allowance, in order; row and eps index say which they are.
+        """
+        count = min(len(self.ids), max(16, _PICTURE_BYTES // max(1, self.clean[0].nbytes)))
+        rows = np.arange(count)
+        order = np.argsort([float(_value(e)) for e in self.eps])
+        ranked = self.verified_8bit[order][:, rows]
+        first = np.where(ranked.any(axis=0), order[ranked.argmax(axis=0)], -1)
+        adversarial = self.images_8bit[first, rows]
+        adversarial[first < 0] = self.clean[rows][first < 0]
+        return {
+            "clean": self.clean[rows],
+            "adversarial": adversarial,
+            "picture_row": rows,
+            "picture_eps": first,
+        }
+
+
+def _value(eps: str) -> float:
+    numerator, _, denominator = eps.partition("/")
+    return float(numerator) / float(denominator or 1)

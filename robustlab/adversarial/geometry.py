@@ -1,0 +1,125 @@
+"""Lp balls: steepest ascent steps, projections, random points and distances, a class a norm.
+
+All tensors are batches [n, C, H, W]; a perturbation is ``delta = x_adv - x``. Clipping to the box
+[0, 1] comes after the projection: since x is inside the box it can only shrink every |delta_i|, so
+the budget still holds.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from robustlab.randomness import SampleRandom
+
+__all__ = ["GEOMETRIES", "Geometry", "distance"]
+
+_TINY = 1e-12  # keeps a zero gradient from dividing by zero; it then gives a zero step
+
+
+class Geometry(Protocol):
+    """What the gradient search needs to know of a norm."""
+
+    def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """Direction of unit norm that raises a linear loss fastest, from iterate ``x``."""
+
+    def project(self, delta: Tensor, eps: float) -> Tensor:
+        """Closest (Euclidean) perturbation of norm at most ``eps``."""
+
+    def random(self, x: Tensor, eps: float, random: SampleRandom) -> Tensor:
+        """A perturbation drawn uniformly from the ball, before clipping to the box."""
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """[n] -> [n, 1, 1, 1] for products with a batch."""
+    return values.view(-1, *([1] * (like.dim() - 1)))
+
+
+def _drawn(values: object, like: Tensor) -> Tensor:
+    return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+
+class Linf:
+    """Sign steps, clipping (Kurakin et al. 2017; Madry et al. 2018)."""
+
+    def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def project(self, delta: Tensor, eps: float) -> Tensor:
+        return delta.clamp(-eps, eps)
+
+    def random(self, x: Tensor, eps: float, random: SampleRandom) -> Tensor:
+        return _drawn(random.uniform(x.shape[1:], -eps, eps), x)
+
+
+class L2:
+    """Normalised gradient steps, radial projection (Madry et al. 2018)."""
+
+    def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
+        norms = gradient.flatten(1).norm(dim=1).clamp_min(_TINY)
+        return gradient / _column(norms, gradient)
+
+    def project(self, delta: Tensor, eps: float) -> Tensor:
+        norms = delta.flatten(1).norm(dim=1).clamp_min(_TINY)
+        return delta * _column((eps / norms).clamp_max(1.0), delta)
+
+    def random(self, x: Tensor, eps: float, random: SampleRandom) -> Tensor:
+        """A Gaussian direction at radius u^(1/d), u uniform: uniform in the ball."""
+        direction = _drawn(random.normal(x.shape[1:]), x)
+        radius = _drawn(random.uniform(()), x) ** (1.0 / x[0].numel())
+        norms = direction.flatten(1).norm(dim=1).clamp_min(_TINY)
+        return direction * _column(eps * radius / norms, direction)
+
+
+class L1:
+    """Sparse steps on the largest coordinates, projection by sorting.
+
+    The step moves the 1 % of coordinates with the largest gradient, leaving out those that the box
+    stops (sparse L1 descent: Tramer and Boneh 2019, section 4); the projection is Duchi et al.
+    (2008), figure 1.
+    """
+
+    quantile = 0.99
+
+    def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
+        stopped = ((x <= 0) & (gradient < 0)) | ((x >= 1) & (gradient > 0))
+        size = gradient.masked_fill(stopped, 0.0).abs()
+        threshold = size.flatten(1).quantile(self.quantile, dim=1)
+        step = torch.where(
+            (size >= _column(threshold, size)) & ~stopped, gradient.sign(), torch.zeros_like(size)
+        )
+        return step / _column(step.flatten(1).abs().sum(dim=1).clamp_min(_TINY), step)
+
+    def project(self, delta: Tensor, eps: float) -> Tensor:
+        flat = delta.flatten(1)
+        size = flat.abs()
+        outside = size.sum(dim=1, keepdim=True) > eps
+        ordered = size.sort(dim=1, descending=True).values
+        excess = ordered.cumsum(dim=1) - eps
+        count = torch.arange(1, flat.shape[1] + 1, device=flat.device, dtype=flat.dtype)
+        # The last index where the condition holds; it holds at the first for any point outside.
+        last = ((ordered * count > excess) * count).amax(dim=1, keepdim=True).clamp_min(1).long()
+        threshold = excess.gather(1, last - 1) / last
+        shrunk = flat.sign() * (size - threshold).clamp_min(0.0)
+        return torch.where(outside, shrunk, flat).view_as(delta)
+
+    def random(self, x: Tensor, eps: float, random: SampleRandom) -> Tensor:
+        """Spacings of exponentials with random signs: uniform in the ball (Barthe et al. 2005)."""
+        size = _drawn(random.exponential(x.shape[1:]), x)
+        spare = _drawn(random.exponential(()), x)
+        signs = _drawn(random.uniform(x.shape[1:], -1.0, 1.0), x).sign()
+        total = size.flatten(1).sum(dim=1) + spare
+        return signs * size * _column(eps / total, size)
+
+
+GEOMETRIES: dict[str, Geometry] = {"linf": Linf(), "l2": L2(), "l1": L1()}
+
+
+def distance(x_adv: Tensor, x: Tensor, norm: str) -> Tensor:
+    """Norm of ``x_adv - x`` an image, shape [n], subtracted and summed in float64."""
+    flat = (x_adv.double() - x.double()).flatten(1)
+    if norm == "linf":
+        return flat.abs().amax(dim=1)
+    return flat.norm(dim=1) if norm == "l2" else flat.abs().sum(dim=1)

@@ -1,0 +1,51 @@
+"""What an attack drives upwards, an image at a time, from logits [n, K].
+
+``y`` is the true label; with a target the loss rises as the target wins. Losses are given per image
+and summed by the search, never averaged: an image's gradient must not shrink with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["LOSSES", "Loss", "cross_entropy", "fooled", "margin"]
+
+Loss = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
+
+
+def cross_entropy(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """Cross-entropy of the true label; with a target, minus the cross-entropy of the target.
+
+    Shape [n]. Goodfellow et al. (2015), section 4; targeted: Kurakin et al. (2017), section 2.3.
+    """
+    if target is None:
+        return functional.cross_entropy(logits, y, reduction="none")
+    return -functional.cross_entropy(logits, target, reduction="none")
+
+
+def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """Largest other logit minus the true one; with a target, the target's minus the largest other.
+
+    Shape [n]; above zero exactly where the attack has won. Carlini and Wagner (2017), f6.
+    """
+    own = y if target is None else target
+    chosen = logits.gather(1, own[:, None]).squeeze(1)
+    others = logits.scatter(1, own[:, None], -torch.inf).amax(dim=1)
+    return others - chosen if target is None else chosen - others
+
+
+def fooled(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """Whether the prediction (argmax) is wrong, or is the target; bool [n].
+
+    Logits that are not finite fool nobody: a network that breaks down is not thereby misled.
+    """
+    prediction = logits.argmax(dim=1)
+    reached = prediction != y if target is None else prediction == target
+    return reached & logits.isfinite().all(dim=1)
+
+
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin}

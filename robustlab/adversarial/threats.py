@@ -1,0 +1,85 @@
+"""What the attacker may do: norm, budget and goal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from robustlab.adversarial.geometry import GEOMETRIES, Geometry, distance
+from robustlab.errors import BadRequest, choices
+from robustlab.randomness import SampleRandom
+
+__all__ = ["TARGET_RULES", "Threat", "choose_targets"]
+
+TARGET_RULES = ("least-likely", "next", "random")
+
+
+@dataclass(frozen=True)
+class Threat:
+    """An Lp ball around each image, and what counts as success inside it.
+
+    Attributes:
+        norm: ``"linf"``, ``"l2"`` or ``"l1"``.
+        eps: radius on the [0, 1] pixel scale.
+        target: class to reach an image, int64 [n]; None for an untargeted attack, whose goal is any
+            class but the true one.
+    """
+
+    norm: str
+    eps: float
+    target: Tensor | None = None
+
+    @property
+    def geometry(self) -> Geometry:
+        """Steps and projections of the norm."""
+        return GEOMETRIES[self.norm]
+
+    def narrow(self, rows: Tensor) -> Threat:
+        """The same threat for some of the images."""
+        return self if self.target is None else replace(self, target=self.target[rows])
+
+    def constrain(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Project on the ball around ``x``, then clip to the box [0, 1]."""
+        return (x + self.geometry.project(x_adv - x, self.eps)).clamp(0.0, 1.0)
+
+    def random_start(self, x: Tensor, random: SampleRandom) -> Tensor:
+        """A point drawn uniformly from the ball, clipped to the box."""
+        return (x + self.geometry.random(x, self.eps, random)).clamp(0.0, 1.0)
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Size of the perturbation in float64, [n]."""
+        return distance(x_adv, x, self.norm)
+
+
+def choose_targets(
+    rule: str | int,
+    labels: Tensor,
+    logits: Tensor,
+    classes: Sequence[str],
+    random: SampleRandom,
+) -> Tensor:
+    """Target class an image, int64 [n].
+
+    Args:
+        rule: ``"least-likely"`` (Kurakin et al. 2017), ``"next"`` (label + 1), ``"random"`` (never
+            the label), a class index or a class name.
+        labels: true labels [n]; logits: clean logits [n, K].
+
+    Raises:
+        BadRequest: no such rule or class.
+    """
+    count = len(classes)
+    if rule == "least-likely":
+        return logits.argmin(dim=1)
+    if rule == "next":
+        return (labels + 1) % count
+    if rule == "random":
+        step = torch.as_tensor(random.integers(count - 1) + 1, device=labels.device)
+        return (labels + step) % count
+    index = list(classes).index(rule) if isinstance(rule, str) and rule in classes else rule
+    if not isinstance(index, int) or not 0 <= index < count:
+        raise BadRequest(f"unknown target {rule!r}{choices(str(rule), [*TARGET_RULES, *classes])}")
+    return torch.full_like(labels, index)
