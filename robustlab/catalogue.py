@@ -15,7 +15,7 @@ from typing import Any
 from robustlab import shelf
 from robustlab.errors import BadRequest
 
-__all__ = ["Entry", "Parameter", "entries", "read_file"]
+__all__ = ["Entry", "Parameter", "class_parameters", "entries", "read_file"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,13 @@ def _attack_base() -> tuple[dict[str, Parameter], dict[str, Any]]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Attack")
     return _class_fields(node, file)
+
+
+def class_parameters(file: Path, name: str) -> dict[str, Parameter]:
+    """Parameters of an attack class that is not registered itself, those of the base included."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
+    return _inherited(classes[name], classes, file)[0] if name in classes else _attack_base()[0]
 
 
 def _function_parameters(node: ast.FunctionDef, file: Path) -> tuple[Parameter, ...]:

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 
 from robustlab import catalogue, shelf
 from robustlab.errors import BadRequest, choices
-from robustlab.identity import source_fingerprint
+from robustlab.identity import identity, source_fingerprint
 
-__all__ = ["Registered", "bind", "probe", "resolve"]
+__all__ = ["Registered", "bind", "described", "probe", "resolve"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -39,12 +39,14 @@ class Registered:
     Attributes:
         scope: ``"sample"``: images are independent and may be split; ``"set"``: it learns from all.
         version: raised by its author when the same parameters mean other numbers.
+        library: another library and its version, where the attack is not the lab's own.
     """
 
     name: str
     obj: Callable[..., Any]
     scope: str = "sample"
     version: int = 1
+    library: str = ""
 
     @property
     def kind(self) -> str:
@@ -59,7 +61,7 @@ class Registered:
         own = inspect.getsourcefile(self.obj)
         files = list((shelf.HOME / "adversarial").glob("*.py"))
         files += [shelf.HOME / "randomness.py", *([Path(own)] if own else [])]
-        return source_fingerprint(files)
+        return identity([source_fingerprint(files), self.library])
 
 
 def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T], T]:
@@ -197,13 +199,17 @@ def _conform(value: Any, annotation: Any, name: str, owner: str) -> Any:
     if annotation == list[str]:
         value = [str(one) for one in value]
     if not _is(value, annotation):
-        wanted = getattr(annotation, "__name__", str(annotation))
+        wanted = _type_name(annotation)
         raise BadRequest(f"parameter {name!r} of {owner!r} must be {wanted}, not {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise BadRequest(f"parameter {name!r} of {owner!r} must be finite, not {value!r}")
-    accepts_int = annotation is int or int in typing.get_args(annotation)
+    accepts_int = annotation in (int, Any) or int in typing.get_args(annotation)
     is_int = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if is_int and not accepts_int and _is(0.5, annotation) else value
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _is(value: Any, annotation: Any) -> bool:
@@ -224,3 +230,26 @@ def _is(value: Any, annotation: Any) -> bool:
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, annotation) if isinstance(annotation, type) else True
+
+
+def described(name: str) -> catalogue.Entry:
+    """A registered name as a catalogue entry, for what no source file of the lab describes."""
+    found = resolve(name)
+    hints = _slots(found.obj)
+    file = Path(inspect.getsourcefile(found.obj) or "")
+    written = catalogue.class_parameters(file, getattr(found.obj, "__base__", type).__name__)
+    parameters = tuple(
+        catalogue.Parameter(
+            key,
+            _type_name(slot.annotation),
+            None if slot.required else slot.default,
+            written[key].doc if key in written else "",
+            slot.required,
+        )
+        for key, slot in hints.items()
+    )
+    facts = {key: getattr(found.obj, key, None) for key in ("norms", "knowledge", "paper")}
+    doc = inspect.getdoc(found.obj) or ""
+    return catalogue.Entry(
+        found.name, found.kind, found.obj.__module__, file, doc, parameters, facts
+    )

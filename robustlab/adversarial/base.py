@@ -48,7 +48,7 @@ class Attack:
     restarts: int = 1
     """independent random starts; an image leaves once it is fooled"""
     early_exit: bool = True
-    """verified images leave the search at once; outcomes do not change, time does"""
+    """images leave the search as soon as they are verified as fooled"""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

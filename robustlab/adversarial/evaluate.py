@@ -221,10 +221,11 @@ class _Batch:
         with torch.no_grad():
             answer = self.attack.search(access, x, y, start, part, random)
             x_adv, claimed = answer if isinstance(answer, tuple) else self._claims(answer, y, part)
+        x_adv = x_adv.detach().clamp(0.0, 1.0)  # NaN stays NaN, and fails verification
         places = self.rows[rows.cpu().numpy()]
         self.found.forward[index, places] += access.forward_passes
         self.found.backward[index, places] += access.backward_passes
-        return x_adv.detach(), claimed
+        return x_adv, claimed
 
     def _claims(self, x_adv: Tensor, y: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
         """What an attack that returns images alone claims: what its own network says of them."""

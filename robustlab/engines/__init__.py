@@ -1,0 +1,1 @@
+"""Ways to work through a plan's cells."""

@@ -1,0 +1,81 @@
+"""What goes to the terminal: tables and JSON on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+__all__ = ["json_option", "print_json", "progress", "table"]
+
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON."
+)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; what is not a finite number is null."""
+    click.echo(json.dumps(_finite(value), indent=1, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A plain aligned table: it pastes into a mail and greps."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(head), *lines]) for i in range(len(head))]
+    for line in [list(head), ["-" * w for w in widths], *lines]:
+        click.echo("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+
+
+def progress(total: int) -> Callable[[Any, str], None]:
+    """Tell of cells as they are computed: a status line on a terminal, plain lines otherwise."""
+    if sys.stderr.isatty():
+        return _bar(total)
+    landed = 0
+
+    def tell(cell: Any, state: str) -> None:
+        nonlocal landed
+        if state in ("landed", "failed"):
+            landed += 1
+            click.echo(f"[{landed}] {cell.backbone.name}  {cell.bound.label}  {state}", err=True)
+
+    return tell
+
+
+def _bar(total: int) -> Callable[[Any, str], None]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("starting", total=total)
+    bar.start()
+    import atexit
+
+    atexit.register(bar.stop)
+
+    def tell(cell: Any, state: str) -> None:
+        bar.update(task, description=f"{cell.backbone.name}  {cell.bound.label}")
+        if state in ("landed", "failed"):
+            bar.advance(task)
+
+    return tell

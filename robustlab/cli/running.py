@@ -1,0 +1,179 @@
+"""run, report and check: suites from the command line."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from robustlab.cli.output import json_option, print_json, progress, table
+
+__all__ = ["check", "report", "run"]
+
+_HEADLINES = ("clean_accuracy", "robust_accuracy", "target_success")
+
+
+@click.command()
+@click.argument("suite")
+@click.option("-b", "--backbone", multiple=True, help="Network instead of the suite's; repeatable.")
+@click.option("--data", help="Data instead of the suite's, as digits:test or npz:PATH.")
+@click.option("--take", type=click.IntRange(1), help="How many images, stratified and seeded.")
+@click.option("-o", "--out", type=click.Path(), help="Run directory.")
+@click.option("--seed", type=int, help="Seed instead of the suite's.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--part", help="I/N: land only this part; processes may share the directory.")
+@json_option
+def run(
+    suite: str,
+    backbone: tuple[str, ...],
+    data: str | None,
+    take: int | None,
+    out: str | None,
+    seed: int | None,
+    device: str,
+    part: str | None,
+    as_json: bool,
+) -> int:
+    """Run SUITE (a shipped name or a TOML file), or resume it, and build its page."""
+    from robustlab.doors import run as run_suite
+    from robustlab.suite import load_suite
+
+    read = load_suite(suite)
+    total = max(1, len(read.probes) + 1) * max(1, len(backbone) or len(read.backbones))
+    found = run_suite(
+        read,
+        backbones=list(backbone) or None,
+        data=data,
+        take=take,
+        out=out,
+        seed=seed,
+        device=device,
+        part=part,
+        command=_command(),
+        tell=progress(total),
+    )
+    if as_json:
+        _run_json(found)
+    else:
+        _print_run(found)
+    return 0 if found.complete or (part is not None and not _failed(found)) else 3
+
+
+def _command() -> str:
+    """The command as the user wrote it, for the page's "how this was made"."""
+    return shlex.join(["robustlab", *sys.argv[1:]])
+
+
+def _failed(found: Any) -> list[str]:
+    return [
+        f"{group.label} on {group.backbone}: {failure.error}"
+        for group in found.groups()
+        for failure in group.failures
+    ]
+
+
+def _rate(value: float, low: float, high: float) -> str:
+    if not math.isfinite(value):
+        return "not measured"
+    return f"{100 * value:5.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _headline_rows(found: Any) -> list[list[str]]:
+    """Clean accuracy once a backbone, then each probe's headline figures."""
+    rows = []
+    kinds = {(g.backbone, g.plan["probe"], g.plan["label_params"]): g for g in found.groups()}
+    for row in found.summary().itertuples():
+        group = kinds[row.backbone, row.probe, row.params]
+        kind, attack = group.plan["kind"], group.plan["kind"] == "attack"
+        if attack and (row.metric not in _HEADLINES or row.metric == "clean_accuracy"):
+            continue
+        is_rate = kind != "probe" or 0 <= row.value <= 1
+        text = _rate(row.value, row.low, row.high) if is_rate else f"{row.value:.4g}"
+        eps = f"{row.eps} ({group.plan['norm']})" if row.eps else ""
+        rows.append([row.backbone, group.label, eps, row.metric, text, str(row.n)])
+    return rows
+
+
+def _print_run(found: Any) -> None:
+    head = ["backbone", "probe", "eps", "metric", "value [95 % interval]", "images"]
+    table(head, _headline_rows(found))
+    for line in _failed(found):
+        click.echo(f"failed, in no table: {line}", err=True)
+    missing = sum(len(group.missing) for group in found.groups())
+    click.echo("")
+    click.echo("robust accuracy is an upper bound: found by these attacks")
+    if (found.folder / "report.html").exists():
+        click.echo(f"page: {found.folder / 'report.html'}")
+    if missing:
+        click.echo(f"{missing} cells have not landed; run the same command to go on")
+    click.echo(f"run directory: {found.folder}   next: robustlab report {found.folder}")
+
+
+def _run_json(found: Any) -> None:
+    print_json(
+        {
+            "folder": str(found.folder),
+            "report": str(found.folder / "report.html"),
+            "complete": found.complete,
+            "failed": _failed(found),
+            "summary": found.summary().to_dict("records"),
+        }
+    )
+
+
+@click.command()
+@click.argument("folder", type=click.Path())
+@click.option("-o", "--out", type=click.Path(), help="Where to write the page.")
+@json_option
+def report(folder: str, out: str | None, as_json: bool) -> int:
+    """Build the page of the run directory FOLDER again."""
+    from robustlab.doors import report as write
+
+    page = write(folder, out)
+    if as_json:
+        print_json({"report": str(page)})
+    else:
+        click.echo(f"page: {page}")
+    return 0
+
+
+@click.command()
+@click.argument("suite")
+@click.option("-b", "--backbone", multiple=True, help="Network instead of the suite's; repeatable.")
+@click.option("--data", help="Data instead of the suite's.")
+@click.option("--take", type=click.IntRange(1), help="How many images.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@json_option
+def check(
+    suite: str,
+    backbone: tuple[str, ...],
+    data: str | None,
+    take: int | None,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Bind all names and parameters of SUITE, count cells, estimate the cost; run nothing."""
+    from robustlab.doors import plan_of
+    from robustlab.estimate import estimate
+
+    plan = plan_of(suite, backbones=list(backbone) or None, data=data, take=take, device=device)
+    costs = estimate(plan)
+    total = sum(cost.seconds for cost in costs)
+    if as_json:
+        rows = [vars(cost) for cost in costs]
+        print_json({"cells": len(plan.cells), "seconds_at_most": total, "probes": rows})
+        return 0
+    table(
+        ["backbone", "probe", "cells", "images", "passes an image, at most", "seconds, at most"],
+        [[c.backbone, c.probe, c.cells, c.images, c.passes, f"{c.seconds:.1f}"] for c in costs],
+    )
+    click.echo("")
+    click.echo(
+        f"{len(plan.cells)} cells; about {total:.0f} s at most on {plan.backbones[0].device} "
+        "(fooled images leave early)"
+    )
+    click.echo(f"next: robustlab run {suite}")
+    return 0

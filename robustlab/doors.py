@@ -1,0 +1,167 @@
+"""The functions people call from Python; the command line calls the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robustlab import catalogue
+from robustlab.runs import Run, open_run
+from robustlab.suite import Suite, load_suite
+
+if TYPE_CHECKING:
+    from robustlab.adversarial import Found
+    from robustlab.backbones import Backbone
+    from robustlab.data import Data
+    from robustlab.engines.inline import Tell
+    from robustlab.plan import Plan
+
+__all__ = ["attack", "list_attacks", "list_backbones", "list_probes", "report", "run"]
+
+
+def attack(
+    name: str,
+    backbone: Backbone | str,
+    data: Data | str,
+    *,
+    eps: str | float | Sequence[str | float],
+    norm: str | None = None,
+    seed: int = 0,
+    batch: int | None = None,
+    fold: bool = True,
+    **params: Any,
+) -> Found:
+    """Attack every image of ``data`` and verify what is found.
+
+    Args:
+        name: an attack of the catalogue, ``"foolbox:NAME"`` or ``"./mine.py:name"``.
+        backbone, data: objects, or references as in a suite.
+        eps: a budget or a list of them on the [0, 1] scale, as ``"8/255"``.
+        norm: ``"linf"`` (the usual default), ``"l2"`` or ``"l1"``.
+        seed: with each image's id it decides all randomness.
+        batch: images on the device at a time.
+        fold: let the search fold batch norm into convolutions.
+        params: the attack's own parameters; `robustlab show NAME` lists them.
+
+    Returns:
+        Arrays of shape [eps, n, ...] and rates; see `Found`.
+
+    Raises:
+        BadRequest: unknown attack or parameter, wrong shapes, a budget larger than the box.
+    """
+    from robustlab.adversarial.evaluate import BATCH
+    from robustlab.backbones import load_backbone
+    from robustlab.data import load_data
+    from robustlab.registry import bind, resolve
+
+    registered = resolve(name)
+    if registered.kind != "attack":
+        from robustlab.errors import BadRequest
+
+        raise BadRequest(f"{name!r} is a probe, not an attack; run it with robustlab.run")
+    budgets = [eps] if isinstance(eps, str | int | float) else list(eps)
+    asked = {"eps": [str(one) for one in budgets], **params}
+    bound = bind(registered, asked if norm is None else {**asked, "norm": norm})
+    found: Found = registered.obj(**bound)(
+        load_backbone(backbone), load_data(data), seed=seed, batch=batch or BATCH, fold=fold
+    )
+    return found
+
+
+def run(
+    suite: str | Path | Suite,
+    *,
+    backbones: Sequence[Backbone | str] | None = None,
+    data: Data | str | None = None,
+    take: int | None = None,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    part: str | None = None,
+    command: str = "",
+    tell: Tell | None = None,
+) -> Run:
+    """Run a suite, resume it, or do nothing where it is finished; returns the run.
+
+    Args:
+        suite: a shipped name, a TOML file or a `Suite`.
+        backbones, data, take, seed: take the place of what the suite says.
+        out: run directory, ``reports/out/NAME`` by default.
+        part: ``"1/3"``: land only a third of the cells; processes may share the directory.
+
+    Raises:
+        BadRequest: before anything runs. Cells that fail are kept out of every table and are named
+            in ``run.groups()`` and on the page.
+    """
+    from robustlab.runner import default_out, execute
+
+    plan = plan_of(suite, backbones=backbones, data=data, take=take, seed=seed, device=device)
+    instead = [b.name for b in plan.backbones] if backbones else []
+    instead += [plan.data.name] if data is not None else []
+    folder = Path(out) if out is not None else default_out(plan.suite.name, *instead)
+    done = execute(plan, folder, tell or (lambda cell, state: None), part=part, command=command)
+    found = open_run(folder)
+    page = folder / "report.html"
+    stale = done.computed or done.changed or not page.exists()
+    if stale and (found.complete or part is None):
+        found.report()
+    return found
+
+
+def plan_of(
+    suite: str | Path | Suite,
+    *,
+    backbones: Sequence[Backbone | str] | None = None,
+    data: Data | str | None = None,
+    take: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+) -> Plan:
+    """The plan that `run` with the same arguments would carry out; nothing is computed."""
+    from robustlab.data import load_data
+    from robustlab.plan import make_plan
+    from robustlab.runner import choose_device
+
+    read = load_suite(suite)
+    if seed is not None:
+        read = replace(read, seed=seed)
+    if data is not None:
+        taken = take or (read.take if isinstance(data, str) else None)
+        data = load_data(data, take=taken, seed=read.seed)
+    elif take is not None:
+        read = replace(read, take=take)
+    chosen = choose_device(device)
+    loaded = None if backbones is None else [_loaded(b, chosen) for b in backbones]
+    return make_plan(read, loaded, data, chosen)
+
+
+def _loaded(backbone: Backbone | str, device: str) -> Backbone:
+    from robustlab.backbones import load_backbone
+
+    if isinstance(backbone, str):
+        return load_backbone(backbone, device=device)
+    return load_backbone(backbone)
+
+
+def report(folder: str | Path, path: str | Path | None = None) -> Path:
+    """Build the page of a run directory again; torch is not imported."""
+    return open_run(folder).report(path)
+
+
+def list_attacks() -> list[str]:
+    """Names of the shipped attacks."""
+    return [e.name for e in catalogue.entries().values() if e.kind == "attack"]
+
+
+def list_probes() -> list[str]:
+    """Names of the shipped probes that are not attacks."""
+    return [e.name for e in catalogue.entries().values() if e.kind == "probe"]
+
+
+def list_backbones() -> list[str]:
+    """Names of the shipped networks."""
+    from robustlab.backbones.cards import list_backbones as cards
+
+    return [str(card["name"]) for card in cards()]

@@ -1,0 +1,137 @@
+"""A run as evidence: landed groups, and the worst case over attacks, image by image.
+
+An image counts as broken at eps when any attack of that norm holds a verified example within eps.
+Targeted attacks and the control (noise of the same size) are kept out of it. Robust accuracy is
+over all images, so an image that is wrong from the start is broken at every eps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustlab import statistics
+from robustlab.results import Group, Results
+from robustlab.statistics import Rate
+
+__all__ = ["Eps", "Evidence", "Hits", "column", "eps_of", "is_control", "within"]
+
+Hits = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, order=True)
+class Eps:
+    """A budget: its value, and the text by which the columns name it."""
+
+    value: float
+    text: str
+
+
+class Evidence:
+    """A run, read once, with the questions that a verdict asks of it."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.about = results.about
+        self.groups = results.groups()
+        self.backbones = [str(b["name"]) for b in self.about["backbones"]]
+        self.n = int(self.about["data"]["n"])
+        source = str(self.about["data"]["name"]).split(":")[0]
+        self.noun = "digits" if source in ("digits", "mnist") else "images"
+
+    @property
+    def landed(self) -> list[Group]:
+        """Groups whose every cell has landed: only these enter a number."""
+        return [group for group in self.groups if group.outcome is not None]
+
+    def clean(self, backbone: str) -> Group | None:
+        """The clean predictions of a backbone."""
+        found = (g for g in self.landed if g.backbone == backbone and g.plan["kind"] == "clean")
+        return next(found, None)
+
+    def clean_rate(self, backbone: str) -> Rate:
+        """Clean accuracy; n = 0 where it was not measured."""
+        group = self.clean(backbone)
+        return statistics.rate(column(group, "clean_correct") if group else [])
+
+    def attacks(self, backbone: str, norm: str | None) -> list[Group]:
+        """Landed attacks that the worst case is taken over."""
+        return [g for g in self.landed if g.backbone == backbone and _counts(g, norm)]
+
+    def controls(self, backbone: str, norm: str | None) -> list[Group]:
+        """Landed noise of the same size."""
+        return [
+            g
+            for g in self.landed
+            if g.backbone == backbone and is_control(g) and g.plan["norm"] == norm
+        ]
+
+    @cached_property
+    def norms(self) -> list[str | None]:
+        """Norms attacked, the one with most attacks first."""
+        norms = list(dict.fromkeys(g.plan["norm"] for g in self.landed if _counts(g, None, True)))
+        return sorted(norms, key=lambda norm: -sum(_counts(g, norm) for g in self.landed))
+
+    def eps(self, norm: str | None, backbone: str | None = None) -> list[Eps]:
+        """Budgets at which attacks of the norm were measured, ascending."""
+        names = [backbone] if backbone is not None else self.backbones
+        found: dict[float, Eps] = {}
+        for name in names:
+            for group in self.attacks(name, norm):
+                for e in eps_of(group):
+                    found.setdefault(e.value, e)
+        return sorted(found.values())
+
+    def broken(
+        self, backbone: str, norm: str | None, eps: Eps, labels: Collection[str] | None = None
+    ) -> Hits | None:
+        """Worst case per image: whether any attack broke it within ``eps`` (None: not measured)."""
+        hits = [
+            found
+            for group in self.attacks(backbone, norm)
+            if labels is None or group.label in labels
+            if (found := within(group, eps)) is not None
+        ]
+        return np.logical_or.reduce(hits) if hits else None
+
+    def robust(self, backbone: str, norm: str | None, eps: Eps) -> Rate:
+        """Robust accuracy in the worst case over the attacks of the norm; an upper bound."""
+        hits = self.broken(backbone, norm, eps)
+        return statistics.rate(~hits if hits is not None else [])
+
+
+def is_control(group: Group) -> bool:
+    """Whether the group is noise of the same size, which knows nothing of the backbone."""
+    return bool(group.plan["kind"] == "attack" and group.plan["knowledge"] == "none")
+
+
+def _counts(group: Group, norm: str | None, any_norm: bool = False) -> bool:
+    plan = group.plan
+    attack = plan["kind"] == "attack" and plan["knowledge"] != "none" and not plan["targeted"]
+    return bool(attack and (any_norm or plan["norm"] == norm))
+
+
+def column(group: Group, name: str) -> NDArray[np.bool_]:
+    """A bool column of a landed group."""
+    assert group.outcome is not None
+    return np.asarray(group.outcome.samples[name], dtype=bool)
+
+
+def eps_of(group: Group) -> list[Eps]:
+    """The group's budgets as it was given them, ascending."""
+    texts, values = group.plan["eps"], group.plan["eps_values"]
+    return sorted(Eps(float(v), str(t)) for t, v in zip(texts, values, strict=True))
+
+
+def within(group: Group, eps: Eps, kind: str = "verified") -> Hits | None:
+    """Images the group broke within ``eps``: what is broken at a smaller eps is so at a larger."""
+    hits = [column(group, f"{kind}[eps={e.text}]") for e in eps_of(group) if _at_most(e.value, eps)]
+    return np.logical_or.reduce(hits) if hits else None
+
+
+def _at_most(value: float, eps: Eps) -> bool:
+    return bool(value <= eps.value * (1 + 1e-9))

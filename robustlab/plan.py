@@ -1,0 +1,213 @@
+"""A suite becomes cells: every name and parameter is bound before anything is computed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustlab.backbones import Backbone, load_backbone
+from robustlab.data import Data, load_data
+from robustlab.errors import BadRequest, RobustlabError
+from robustlab.record import Asked
+from robustlab.registry import Registered, bind, resolve
+from robustlab.suite import ProbeSpec, Suite
+from robustlab.units import parse_budgets
+
+__all__ = ["Cell", "Plan", "make_plan"]
+
+_PATH = re.compile(
+    r"^(?P<prefix>file:|python:|npz:|folder:)?(?P<path>[^:#?]+)(?P<rest>(?:[:#?].*)?)$", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A probe with all its parameters, and the name that tells it apart in tables."""
+
+    registered: Registered
+    params: dict[str, Any]
+    label_params: str
+
+    @property
+    def label(self) -> str:
+        name = self.registered.name
+        return f"{name} ({self.label_params})" if self.label_params else name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Probe x backbone x images ``start`` to ``stop``."""
+
+    asked: Asked
+    bound: Bound
+    backbone: Backbone
+    data: Data
+    start: int
+    stop: int
+
+    @property
+    def id(self) -> str:
+        return self.asked.id
+
+    def entry(self) -> dict[str, Any]:
+        """What `run.json` says of the cell: all that a page needs without importing torch."""
+        obj, params = self.bound.registered.obj, self.bound.params
+        norm = params.get("norm") if self.bound.registered.kind == "attack" else None
+        eps = params["eps"] if norm else []
+        return {
+            "cell": self.id,
+            "probe": self.bound.registered.name,
+            "label": self.bound.label,
+            "label_params": self.bound.label_params,
+            "kind": self.bound.registered.kind,
+            "knowledge": getattr(obj, "knowledge", ""),
+            "norm": norm,
+            "eps": list(eps),
+            "eps_values": [b.value for b in parse_budgets(eps, norm)] if norm else [],
+            "targeted": params.get("target") is not None and norm is not None,
+            "params": params,
+            "backbone": self.backbone.name,
+            "start": self.start,
+            "stop": self.stop,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a run, in the order in which pages tell them."""
+
+    suite: Suite
+    backbones: tuple[Backbone, ...]
+    data: Data
+    cells: tuple[Cell, ...]
+
+
+def make_plan(
+    suite: Suite,
+    backbones: Sequence[Backbone] | None = None,
+    data: Data | None = None,
+    device: str = "cpu",
+) -> Plan:
+    """Bind every name and parameter of a suite; nothing is computed.
+
+    Args:
+        backbones, data: objects that take the place of what the suite names.
+
+    Raises:
+        BadRequest: an unknown name or parameter, with the entry's number and the nearest name.
+    """
+    probes = _bind_all(suite)
+    if data is None:
+        data = load_data(_beside(suite.source, suite.folder), take=suite.take, seed=suite.seed)
+    backbones = list(backbones or _load_backbones(suite, device))
+    _refuse_twins([b.name for b in backbones])
+    cells = []
+    for backbone in backbones:
+        backbone.accepts(data)
+        for bound in probes:
+            _check_budgets(suite, bound, backbone)
+            cells += list(_shards(suite, bound, backbone, data))
+    return Plan(suite, tuple(backbones), data, tuple(cells))
+
+
+def _bind_all(suite: Suite) -> list[Bound]:
+    found: list[tuple[Registered, dict[str, Any]]] = []
+    specs = list(enumerate(suite.probes, 1))
+    if not any(spec.use == "clean" for _, spec in specs):
+        specs.insert(0, (0, ProbeSpec("clean")))
+    for number, spec in specs:
+        try:
+            registered = resolve(_beside(spec.use, suite.folder))
+            found += [(registered, bind(registered, params)) for params in spec.bindings()]
+        except RobustlabError as error:
+            raise error.inside(f"suite {suite.name}.toml, probe {number}") from None
+    bounds = [Bound(r, params, _difference(r, params, found)) for r, params in found]
+    labels = [bound.label for bound in bounds]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise BadRequest(f"suite {suite.name}.toml: {label!r} stands twice with equal values")
+    return bounds
+
+
+def _beside(reference: str, folder: Path) -> str:
+    """A path in a suite is looked for beside the suite first, then from where the user stands."""
+    found = _PATH.match(reference)
+    if found is None or not (folder / found["path"]).exists():
+        return reference
+    return f"{found['prefix'] or ''}{folder / found['path']}{found['rest']}"
+
+
+def _difference(
+    registered: Registered,
+    params: dict[str, Any],
+    everything: Iterable[tuple[Registered, dict[str, Any]]],
+) -> str:
+    """The parameters in which probes of the same name differ, as ``norm=l2, loss=margin``."""
+    same = [other for r, other in everything if r.name == registered.name]
+    differing = [k for k in params if any(other[k] != params[k] for other in same)]
+    if differing != ["eps"]:
+        differing = [k for k in differing if k != "eps"]
+    return ", ".join(f"{k}={_text(params[k])}" for k in differing)
+
+
+def _text(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _load_backbones(suite: Suite, device: str) -> list[Backbone]:
+    if not suite.backbones:
+        raise BadRequest(
+            f"suite {suite.name}.toml names no [[backbone]]; add one or pass -b lenet5-max@digits"
+        )
+    loaded = []
+    for number, spec in enumerate(suite.backbones, 1):
+        try:
+            loaded.append(
+                load_backbone(
+                    _beside(spec.ref, suite.folder),
+                    device=device,
+                    name=spec.name or spec.ref,
+                    mean=spec.mean,
+                    std=spec.std,
+                )
+            )
+        except RobustlabError as error:
+            raise error.inside(f"suite {suite.name}.toml, backbone {number}") from None
+    return loaded
+
+
+def _refuse_twins(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise BadRequest(f"two backbones are called {name!r}; give one of them another name")
+
+
+def _check_budgets(suite: Suite, bound: Bound, backbone: Backbone) -> None:
+    if bound.registered.kind != "attack":
+        return
+    try:
+        bound.registered.obj(**bound.params).budgets(backbone.input_shape)
+    except BadRequest as error:
+        raise error.inside(f"suite {suite.name}.toml, {bound.label}") from None
+
+
+def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Iterable[Cell]:
+    step = len(data) if bound.registered.scope == "set" else suite.shard
+    for start in range(0, len(data), step):
+        stop = min(start + step, len(data))
+        part = data if (start, stop) == (0, len(data)) else data.subset(np.arange(start, stop))
+        asked = Asked(
+            backbone=backbone.fingerprint,
+            data=part.fingerprint,
+            probe=bound.registered.name,
+            version=bound.registered.version,
+            source=bound.registered.source,
+            params=bound.params,
+            seed=suite.seed,
+        )
+        yield Cell(asked, bound, backbone, part, start, stop)

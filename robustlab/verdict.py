@@ -1,0 +1,296 @@
+"""What a run says, computed: standings, paired comparisons, the finding and its sentences.
+
+Sentences are plain text; names stand between backticks. The eps they speak of is chosen by a rule
+that looks at the level of the curves, not at their differences, so that it favours no backbone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robustlab import statistics
+from robustlab.evidence import Eps, Evidence, within
+from robustlab.statistics import Paired, Rate
+
+__all__ = [
+    "Comparison",
+    "Standing",
+    "Verdict",
+    "code",
+    "compare",
+    "norm_name",
+    "p_text",
+    "plural",
+    "reach_verdict",
+    "stand",
+    "telling_eps",
+]
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one backbone stands at one eps of one norm."""
+
+    backbone: str
+    clean: Rate
+    robust: Rate
+    attacks: int
+    strongest: str
+    strongest_rate: Rate
+    noise: Rate | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two backbones on the same images; ``p`` is corrected over all pairs (Holm 1979)."""
+
+    first: str
+    second: str
+    paired: Paired
+    p: float
+
+    @property
+    def established(self) -> bool:
+        """Whether the difference is more than chance explains at 5 %."""
+        return self.p < ALPHA
+
+    @property
+    def weaker(self) -> str:
+        """The one that loses more images alone."""
+        return self.first if self.paired.only_first > self.paired.only_second else self.second
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The finding, the sentences that carry it and those that fill it in, standings worst first."""
+
+    title: str
+    lead: tuple[str, ...]
+    details: tuple[str, ...] = ()
+    norm: str | None = None
+    eps: Eps | None = None
+    standings: tuple[Standing, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+
+
+def telling_eps(evidence: Evidence, norm: str | None) -> Eps | None:
+    """The eps at which robust accuracy, on average, lies nearest to half the clean accuracy."""
+    names = [b for b in evidence.backbones if evidence.attacks(b, norm)]
+    common = [
+        e for e in evidence.eps(norm) if all(evidence.robust(b, norm, e).n > 0 for b in names)
+    ]
+    if not common:
+        return None
+    clean = [evidence.clean_rate(b) for b in names]
+    half = float(np.mean([c.value if c.n else 1.0 for c in clean])) / 2
+
+    def gap(e: Eps) -> float:
+        return abs(float(np.mean([evidence.robust(b, norm, e).value for b in names])) - half)
+
+    return min(common, key=lambda e: (round(gap(e), 12), e.value))
+
+
+def stand(evidence: Evidence, norm: str | None, eps: Eps) -> list[Standing]:
+    """The standing of every backbone that was attacked in this norm."""
+    found = []
+    for backbone in evidence.backbones:
+        single = [
+            (statistics.rate(~hits), group.label)
+            for group in evidence.attacks(backbone, norm)
+            if (hits := within(group, eps)) is not None
+        ]
+        if not single:
+            continue
+        rate, label = min(single, key=lambda pair: pair[0].value)
+        noise = [
+            statistics.rate(~hits)
+            for group in evidence.controls(backbone, norm)
+            if (hits := within(group, eps)) is not None
+        ]
+        found.append(
+            Standing(
+                backbone=backbone,
+                clean=evidence.clean_rate(backbone),
+                robust=evidence.robust(backbone, norm, eps),
+                attacks=len(single),
+                strongest=label,
+                strongest_rate=rate,
+                noise=min(noise, key=lambda r: r.value) if noise else None,
+            )
+        )
+    return found
+
+
+def compare(evidence: Evidence, norm: str | None, eps: Eps) -> list[Comparison]:
+    """Exact McNemar for every pair of backbones, on the attacks that both have."""
+    pairs = []
+    for first, second in itertools.combinations(evidence.backbones, 2):
+        groups = [evidence.attacks(b, norm) for b in (first, second)]
+        labels = {g.label for g in groups[0]} & {g.label for g in groups[1]}
+        hits = [evidence.broken(b, norm, eps, labels) for b in (first, second)]
+        if hits[0] is None or hits[1] is None or hits[0].shape != hits[1].shape:
+            continue
+        pairs.append((first, second, statistics.mcnemar(hits[0], hits[1])))
+    corrected = _holm([paired.p for _, _, paired in pairs])
+    return [Comparison(*pair, p) for pair, p in zip(pairs, corrected, strict=True)]
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    corrected, running = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = running
+    return corrected
+
+
+def norm_name(norm: str | None) -> str:
+    """``"linf"`` -> ``"Linf"``."""
+    return norm[:1].upper() + norm[1:] if norm else "no norm"
+
+
+def code(name: str) -> str:
+    """A name as sentences carry it, between backticks."""
+    return f"`{name.replace('`', chr(39))}`"
+
+
+def p_text(p: float) -> str:
+    """A p-value as it is read aloud."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{count} {noun}" if count != 1 else f"{count} {noun.removesuffix('s')}"
+
+
+def reach_verdict(evidence: Evidence) -> Verdict:
+    """The finding of a run; of one that is not whole, it is called provisional."""
+    norm = evidence.norms[0] if evidence.norms else None
+    eps = telling_eps(evidence, norm)
+    if eps is None:
+        return Verdict(_provisional(evidence, "No attack has landed"), _without_attack(evidence))
+    standings = sorted(stand(evidence, norm, eps), key=lambda s: s.robust.value)
+    comparisons = compare(evidence, norm, eps)
+    told = [_standing(evidence, s, norm, eps) for s in standings]
+    compared = [_compared(evidence, c) for c in comparisons]
+    if len(standings) > 1:
+        ends = {standings[0].backbone, standings[-1].backbone}
+        main = [c for c in comparisons if {c.first, c.second} == ends]
+        lead = [_levels(evidence, standings, norm, eps), *(_compared(evidence, c) for c in main)]
+    else:
+        lead = told
+    others = [line for other in evidence.norms[1:] for line in _other(evidence, other)]
+    return Verdict(
+        title=_provisional(evidence, _title(standings, comparisons, norm, eps)),
+        lead=tuple(lead),
+        details=tuple(line for line in (*told, *compared, *others) if line not in lead),
+        norm=norm,
+        eps=eps,
+        standings=tuple(standings),
+        comparisons=tuple(comparisons),
+    )
+
+
+def _provisional(evidence: Evidence, title: str) -> str:
+    return title if len(evidence.landed) == len(evidence.groups) else f"Provisional: {title}"
+
+
+def _without_attack(evidence: Evidence) -> tuple[str, ...]:
+    return tuple(
+        f"{code(b)} is right on {rate} of {plural(rate.n, evidence.noun)} as they are; "
+        "nothing is known about its robustness."
+        for b in evidence.backbones
+        if (rate := evidence.clean_rate(b)).n
+    )
+
+
+def _title(
+    standings: Sequence[Standing],
+    comparisons: Sequence[Comparison],
+    norm: str | None,
+    eps: Eps,
+) -> str:
+    at = f"eps {eps.text} ({norm_name(norm)})"
+    if len(standings) < 2 or not comparisons:
+        return _title_of_one(standings[0], at)
+    worst, best = standings[0].backbone, standings[-1].backbone
+    apart = {frozenset((c.first, c.second)) for c in comparisons if c.established}
+    others = {s.backbone for s in standings}
+    if all(frozenset((worst, o)) in apart for o in others - {worst}):
+        return f"{code(worst)} breaks first, at {at}"
+    if all(frozenset((best, o)) in apart for o in others - {best}):
+        return f"{code(best)} holds longest, at {at}"
+    if frozenset((best, worst)) in apart:
+        return f"{code(best)} outlasts {code(worst)} at {at}"
+    return f"No backbone stands apart at {at}"
+
+
+def _title_of_one(standing: Standing, at: str) -> str:
+    name, noise = code(standing.backbone), standing.noise
+    if noise and noise.low > standing.robust.high:
+        return f"{name} withstands noise of {at}, not an attack of that size"
+    return f"{name} keeps {100 * standing.robust.value:.0f} % of the images at {at}"
+
+
+def _standing(evidence: Evidence, standing: Standing, norm: str | None, eps: Eps) -> str:
+    who, alone = f"{code(standing.strongest)} leaves", ""
+    if standing.strongest_rate.value != standing.robust.value:
+        who = f"the worst case over {standing.attacks} attacks leaves"
+        alone = f" ({code(standing.strongest)} alone leaves {standing.strongest_rate})"
+    text = (
+        f"At eps {eps.text} ({norm_name(norm)}) {who} {code(standing.backbone)} right on "
+        f"{standing.robust} of {plural(standing.robust.n, evidence.noun)}{alone}"
+    )
+    if standing.noise is not None:
+        text += f"; noise of the same size leaves {standing.noise}"
+    return text + (f"; untouched, it is right on {standing.clean}." if standing.clean.n else ".")
+
+
+def _levels(evidence: Evidence, standings: Sequence[Standing], norm: str | None, eps: Eps) -> str:
+    shown = standings if len(standings) <= 4 else (standings[0], standings[-1])
+    first, *rest = [f"{code(s.backbone)} right on {s.robust}" for s in shown]
+    told = [first + f" of {plural(shown[0].robust.n, evidence.noun)}"]
+    told += [text.replace(" right on ", " on ", 1) for text in rest]
+    text = f"At eps {eps.text} ({norm_name(norm)}) the attacks leave {_listed(told)}"
+    if len(shown) < len(standings):
+        text += f", the other {len(standings) - len(shown)} in between"
+    noise = [s.noise.value for s in standings if s.noise is not None]
+    if not noise:
+        return text + "."
+    low, high = f"{100 * min(noise):.1f}", f"{100 * max(noise):.1f}"
+    return f"{text}; noise of the same size leaves {low if low == high else f'{low} to {high}'} %."
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _compared(evidence: Evidence, c: Comparison) -> str:
+    test = f"exact McNemar, Holm-corrected, {p_text(c.p)}"
+    images = plural(c.paired.n, evidence.noun)
+    if not c.established:
+        return (
+            f"Between {code(c.first)} and {code(c.second)} no difference is established: of the "
+            f"same {images}, {c.paired.only_first} broke only the first and "
+            f"{c.paired.only_second} only the second ({test})."
+        )
+    stronger = c.second if c.weaker == c.first else c.first
+    more, fewer = sorted((c.paired.only_first, c.paired.only_second), reverse=True)
+    return (
+        f"On the same {images} {code(stronger)} holds where {code(c.weaker)} breaks "
+        f"{plural(more, 'times')}, the reverse {plural(fewer, 'times')} ({test})."
+    )
+
+
+def _other(evidence: Evidence, norm: str | None) -> list[str]:
+    eps = telling_eps(evidence, norm)
+    if eps is None:
+        return []
+    rates = [f"{code(s.backbone)} {s.robust}" for s in stand(evidence, norm, eps)]
+    return [f"In {norm_name(norm)}, at eps {eps.text}, remain right: {'; '.join(rates)}."]

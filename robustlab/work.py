@@ -1,0 +1,117 @@
+"""One cell computed: under fixed conditions, on the images it was given, checked on the way out."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from robustlab.errors import CellFailed
+from robustlab.outcome import Outcome
+from robustlab.plan import Cell
+from robustlab.record import Record
+
+__all__ = ["Resolved", "compute", "steady"]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the lab chose for a run and every process of it reuses: `resolved.json`."""
+
+    device: str
+    threads: int
+    batch: int
+    precision: str = "float32 search on a frozen, folded copy; float32 verification"
+
+
+@contextlib.contextmanager
+def steady(threads: int) -> Iterator[None]:
+    """Fixed threads and deterministic kernels while cells are computed; put back afterwards."""
+    before = torch.get_num_threads()
+    cudnn = torch.backends.cudnn
+    flags = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32)
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.set_num_threads(threads)
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = True, False, False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = flags
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def compute(cell: Cell, resolved: Resolved) -> tuple[Record, Outcome | None]:
+    """Run the cell's probe; a failure is a record with status ``"failed"`` and no outcome.
+
+    An interrupt (Ctrl-C) is not a failure and passes through.
+    """
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    record = Record(
+        id=cell.id,
+        asked=asdict(cell.asked),
+        n=len(cell.data),
+        started=started,
+        device=resolved.device,
+        threads=resolved.threads,
+    )
+    clock = time.perf_counter()
+    try:
+        outcome, notes = _run(cell, resolved.batch)
+        outcome = _told_apart(outcome, cell).checked(len(cell.data))
+    except Exception as error:  # a probe may raise anything; its cell fails, the run goes on
+        record.status, record.error = "failed", f"{type(error).__name__}: {error}"
+        record.seconds = time.perf_counter() - clock
+        return record, None
+    record.seconds = time.perf_counter() - clock
+    record.metrics, record.cost = outcome.metrics, outcome.cost
+    record.notes = (*outcome.notes, *notes)
+    record.pictures = tuple((p.name, p.caption) for p in outcome.pictures)
+    return record, outcome
+
+
+def _run(cell: Cell, batch: int) -> tuple[Outcome, list[str]]:
+    """The probe's outcome; a batch that does not fit the device is halved, and that is noted."""
+    notes: list[str] = []
+    while True:
+        try:
+            return _call(cell, batch), notes
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+            notes = [f"Out of memory: the batch was halved to {batch}; last bits may differ."]
+            torch.cuda.empty_cache()
+
+
+def _call(cell: Cell, batch: int) -> Outcome:
+    registered, params = cell.bound.registered, cell.bound.params
+    if registered.kind == "attack":
+        attack = registered.obj(**params)
+        found = attack(cell.backbone, cell.data, seed=cell.asked.seed, batch=batch)
+        outcome: Any = found.outcome()
+    else:
+        outcome = registered.obj(cell.backbone, cell.data, **params)
+    if not isinstance(outcome, Outcome):
+        raise CellFailed(
+            f"{registered.name} returned {type(outcome).__name__}; a probe returns an Outcome"
+        )
+    return outcome
+
+
+def _told_apart(outcome: Outcome, cell: Cell) -> Outcome:
+    """Every outcome carries ids and labels, so that its rows can be found again."""
+    known = {"id": np.array(cell.data.ids), "label": np.asarray(cell.data.labels)}
+    samples = {**known, **outcome.samples}
+    metrics = outcome.metrics
+    if not metrics:
+        chosen = Outcome(outcome.samples).checked(len(cell.data)).metrics
+        metrics = {k: v for k, v in chosen.items() if k not in known}
+    return Outcome(samples, outcome.arrays, outcome.pictures, metrics, outcome.notes, outcome.cost)
