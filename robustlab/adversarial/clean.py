@@ -35,7 +35,7 @@ def clean(backbone: Backbone, data: Data, *, batch: int = 128) -> Outcome:
             for first in range(0, len(data), batch)
         ]
     )
-    tensor, labels = torch.from_numpy(logits), torch.from_numpy(data.labels)
+    tensor, labels = torch.tensor(logits), torch.tensor(data.labels)
     samples = {
         "id": np.array(data.ids),
         "label": data.labels,

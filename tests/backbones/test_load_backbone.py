@@ -1,0 +1,157 @@
+"""`load_backbone`: every form of reference, and what it says when there is no such network."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from robustlab import shelf
+from robustlab.backbones import Backbone, builders, load_backbone
+from robustlab.errors import BadRequest
+
+
+def test_shipped_by_name_and_by_options():
+    named = load_backbone("lenet5-avg@digits")
+    assert (named.name, named.reference) == ("lenet5-avg@digits", "lenet5-avg@digits")
+    assert isinstance(named.network.pool1, nn.AvgPool2d)
+    for text in ("lenet5?pool=avg@digits", "lenet5?pool=avg&seed=0@digits"):
+        found = load_backbone(text)
+        assert found.fingerprint == named.fingerprint
+        assert found.reference == text
+    assert load_backbone("lenet5@digits").name == "lenet5-max@digits"
+    assert load_backbone("mlp?hidden=128,64@digits").name == "mlp@digits"
+
+
+def test_untrained():
+    backbone = load_backbone("lenet5?pool=avg&seed=3")
+    expected = builders["lenet5"](pool="avg", seed=3).state_dict()
+    assert torch.equal(backbone.module.state_dict()["conv2.weight"], expected["conv2.weight"])
+    assert backbone.card["untrained"] is True
+    assert backbone.card["options"] == {"pool": "avg", "seed": 3}
+    assert not backbone.module.training
+
+
+def test_name_device_and_statistics():
+    backbone = load_backbone("mlp", name="m", device="cpu", mean=[0.5], std=[0.25])
+    assert (backbone.name, backbone.mean, backbone.std) == ("m", (0.5,), (0.25,))
+
+
+def test_a_backbone_passes_through():
+    backbone = load_backbone("mlp")
+    assert load_backbone(backbone) is backbone
+    assert load_backbone(backbone, device="cpu") is backbone
+    assert load_backbone(backbone, name="other").name == "other"
+    with pytest.raises(BadRequest, match=r"give mean and std to robustlab\.Backbone"):
+        load_backbone(backbone, mean=[0.5], std=[0.5])
+
+
+def test_the_card_gives_mean_and_std(tmp_path, monkeypatch):
+    for end in ("json", "safetensors"):
+        shutil.copy(shelf.weights() / f"mlp@digits.{end}", tmp_path)
+    card = tmp_path / "mlp@digits.json"
+    content = json.loads(card.read_text()) | {"mean": [0.1], "std": [0.3]}
+    card.write_text(json.dumps(content))
+    monkeypatch.setattr(shelf, "weights", lambda: tmp_path)
+    assert load_backbone("mlp@digits").mean == (0.1,)
+    assert load_backbone(f"file:{tmp_path}/mlp@digits.safetensors").std == (0.3,)
+    assert load_backbone("mlp@digits", mean=[0.2], std=[1]).mean == (0.2,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "lenet5-mx@digits",
+            "unknown network 'lenet5-mx@digits'; did you mean 'lenet5-max@digits'",
+        ),
+        ("lenet5-max@digit", "did you mean 'lenet5-max@digits'"),
+        ("zzz@q", "unknown network 'zzz@q'; there is lenet5-avg@digits"),
+        ("lenet5?pool=mex@digits", "unknown pool 'mex' of 'lenet5'; did you mean 'max'"),
+        ("lenet5?seed=7@digits", "no network 'lenet5.seed=7@digits' is shipped .*robustlab train"),
+        ("mlp?hidden=5@digits", r"there is lenet5-avg@digits, .*robustlab train"),
+        ("mlp@cats", r"no network 'mlp@cats' is shipped"),
+        ("lenet", "unknown network 'lenet'; did you mean 'lenet5'"),
+        ("lenet5-max", "unknown network 'lenet5-max'; did you mean 'lenet5-max@digits'"),
+        ("file:none.pt#lenet5", "no file none.pt"),
+    ],
+)
+def test_unknown(text, message):
+    with pytest.raises(BadRequest, match=message):
+        load_backbone(text)
+
+
+def test_a_bare_module():
+    with pytest.raises(BadRequest, match=r"robustlab\.Backbone\(module, input_shape=\(C, H, W\)"):
+        load_backbone(nn.Flatten())
+
+
+PYTHON = """
+import torch
+from robustlab.backbones import Backbone
+def build():
+    return Backbone(torch.nn.Flatten().eval(), input_shape=(1, 2, 2), classes=4)
+def named():
+    return Backbone(torch.nn.Flatten().eval(), input_shape=(1, 2, 2), classes=4, name="mine")
+def bare():
+    return torch.nn.Flatten()
+def nothing():
+    pass
+def wrong():
+    return Backbone(torch.nn.Flatten(), input_shape=(1, 2, 2), classes=4)
+def failing():
+    raise KeyError("weights")
+number = 3
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(PYTHON)
+    return path
+
+
+def test_own_file(own_file, monkeypatch):
+    text = f"python:{own_file}:build"
+    backbone = load_backbone(text)
+    assert isinstance(backbone, Backbone)
+    assert (backbone.name, backbone.reference) == (text, text)
+    assert load_backbone(f"python:{own_file}:named").name == "mine"
+    monkeypatch.chdir(own_file.parent)
+    assert load_backbone("python:./mine.py:build").fingerprint == backbone.fingerprint
+    with pytest.raises(BadRequest, match="give mean and std in the Backbone"):
+        load_backbone(text, mean=[0.5], std=[0.5])
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("bild", "no function 'bild'; did you mean 'build'"),
+        ("number", "no function 'number'"),
+        ("bare", r"returned a Flatten, not a Backbone; wrap it: return robustlab\.Backbone"),
+        ("nothing", "returned a NoneType, not a Backbone$"),
+        ("wrong", r"wrong': own: the network is in train mode"),
+        ("failing", r"failing\(\) failed: KeyError: 'weights'"),
+    ],
+)
+def test_own_files_that_fail(own_file, function, message):
+    with pytest.raises(BadRequest, match=message):
+        load_backbone(f"python:{own_file}:{function}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("broken.py", "def build(:", "fails: SyntaxError"),
+        ("broken.py", "import nowhere_at_all", "fails: ModuleNotFoundError: No module named"),
+        ("broken.txt", "", "no Python file"),
+        ("broken.py", None, "there is no file"),
+    ],
+)
+def test_own_files_that_cannot_be_imported(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(BadRequest, match=message):
+        load_backbone(f"python:{tmp_path / name}:build")

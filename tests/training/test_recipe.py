@@ -1,0 +1,93 @@
+"""Recipes: what is read, and what is refused with the nearest valid thing."""
+
+import tomllib
+
+import pytest
+
+from robustlab import shelf
+from robustlab.errors import BadRequest
+from robustlab.training import list_recipes, load_recipe
+
+GOOD = """
+schema = 1
+name = "x@digits"
+[backbone]
+builder = "lenet5"
+[data]
+source = "digits"
+[train]
+epochs = 3
+lr = 1
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return path
+
+
+def test_shipped():
+    assert list_recipes() == ["lenet5-avg@digits", "lenet5-max@digits", "mlp@digits"]
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        assert recipe.name == name  # the file, the network and its weights bear one name
+        written = tomllib.loads((shelf.recipes() / f"{name}.toml").read_text())
+        assert recipe.as_dict() == written  # nothing is left to a default
+
+
+def test_twins_differ_in_pool_and_name_alone():
+    twins = [load_recipe(f"lenet5-{pool}@digits").as_dict() for pool in ("max", "avg")]
+    for twin in twins:
+        assert twin.pop("name").split("-")[1] == f"{twin['backbone']['options'].pop('pool')}@digits"
+    assert twins[0] == twins[1]
+
+
+def test_defaults_are_filled_in(tmp_path):
+    recipe = load_recipe(write(tmp_path, GOOD))
+    assert recipe.seed == 0
+    assert (recipe.train.lr, type(recipe.train.lr)) == (1.0, float)
+    assert recipe.as_dict()["augment"] == {"shift": 0.0, "rotate": 0.0, "scale": 0.0}
+    assert load_recipe(str(tmp_path / "mine.toml")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("schema = 1", "schema = 2", r"recipe mine\.toml: schema is 2; this lab reads schema = 1"),
+        ("schema = 1", "", "schema is None"),
+        ("epochs = 3", "epochs = 3\nepoch = 4", r"unknown key 'epoch' in \[train\]; .* 'epochs'"),
+        ("[data]", "[dta]", "unknown key 'dta' in the recipe; did you mean 'data'"),
+        ("epochs = 3", "", r"\[train\] lacks the key 'epochs'"),
+        ('[data]\nsource = "digits"', "", "the recipe lacks the key 'data'"),
+        ("epochs = 3", "epochs = 3.0", "epochs = 3.0 .* must be a whole number"),
+        ("epochs = 3", "epochs = true", "must be a whole number"),
+        ("epochs = 3", "epochs = 0", r"\[train\] epochs = 0 must be finite and at least 1"),
+        ("lr = 1", "lr = 0", "must be finite and above 0"),
+        ("lr = 1", "lr = nan", "must be finite and above 0"),
+        ("lr = 1", 'lr = "1e-3"', "must be a number"),
+        ("lr = 1", "batch = 0", r"\[train\] batch = 0"),
+        ("lr = 1", "weight_decay = -1", r"\[train\] weight_decay = -1"),
+        ("lr = 1", 'optimizer = "adam"', "'adam' is unknown; did you mean 'adamw'"),
+        ("lr = 1", 'schedule = "cos"', "'cos' is unknown; did you mean 'cosine'"),
+        ("lr = 1", "[augment]\nshift = -1", r"\[augment\] shift = -1"),
+        ("lr = 1", "[augment]\nscale = 1", r"scale = 1.0 must be below 1"),
+        ("lr = 1", "[augment]\nrotate = inf", r"\[augment\] rotate = inf"),
+        ('"digits"', '"digit"', "'digit' is unknown; did you mean 'digits'"),
+        ('"x@digits"', '"../x"', "must do as a file name"),
+        ("schema = 1", "schema = 1\nseed = -1", "seed = -1"),
+        ("[data]", "[data", "is not TOML"),
+        ("[data]", "[data]\n[backbone]", "is not TOML"),
+    ],
+)
+def test_refused(tmp_path, old, new, message):
+    assert old in GOOD
+    with pytest.raises(BadRequest, match=message):
+        load_recipe(write(tmp_path, GOOD.replace(old, new, 1)))
+
+
+def test_not_found(tmp_path):
+    with pytest.raises(BadRequest, match="unknown recipe 'mlp@digit'; did you mean 'mlp@digits'"):
+        load_recipe("mlp@digit")
+    with pytest.raises(BadRequest, match=r"none\.toml cannot be read: No such file"):
+        load_recipe(tmp_path / "none.toml")
