@@ -30,7 +30,7 @@ def attack(
     norm: str | None = None,
     seed: int = 0,
     batch: int | None = None,
-    fold: bool = True,
+    fast: bool = True,
     **params: Any,
 ) -> Found:
     """Attack every image of ``data`` and verify what is found.
@@ -42,7 +42,7 @@ def attack(
         norm: ``"linf"`` (the usual default), ``"l2"`` or ``"l1"``.
         seed: with each image's id it decides all randomness.
         batch: images on the device at a time.
-        fold: let the search fold batch norm into convolutions.
+        fast: search on the fast copy (batch norm folded, channels-last) instead of a plain one.
         params: the attack's own parameters; `robustlab show NAME` lists them.
 
     Returns:
@@ -65,7 +65,7 @@ def attack(
     asked = {"eps": [str(one) for one in budgets], **params}
     bound = bind(registered, asked if norm is None else {**asked, "norm": norm})
     found: Found = registered.obj(**bound)(
-        load_backbone(backbone), load_data(data), seed=seed, batch=batch or BATCH, fold=fold
+        load_backbone(backbone), load_data(data), seed=seed, batch=batch or BATCH, fast=fast
     )
     return found
 

@@ -27,7 +27,7 @@ class Resolved:
     device: str
     threads: int
     batch: int
-    precision: str = "float32 search on a frozen, folded copy; float32 verification"
+    precision: str = "float32 search on a frozen copy (folded, channels-last); float32 verification"
 
 
 @contextlib.contextmanager

@@ -133,7 +133,7 @@ class Attack:
         *,
         seed: int = 0,
         batch: int = BATCH,
-        fold: bool = True,
+        fast: bool = True,
     ) -> Found:
         """Attack every image at every eps and verify what is found."""
-        return evaluate(self, backbone, data, seed=seed, batch=batch, fold=fold)
+        return evaluate(self, backbone, data, seed=seed, batch=batch, fast=fast)

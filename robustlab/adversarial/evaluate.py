@@ -44,19 +44,19 @@ def evaluate(
     *,
     seed: int = 0,
     batch: int = BATCH,
-    fold: bool = True,
+    fast: bool = True,
 ) -> Found:
     """Run ``attack`` on every image of ``data`` and verify what it finds.
 
     Args:
         seed: with the image's id it decides all randomness.
         batch: images on the device at a time; decides speed and memory, not outcomes.
-        fold: let the search fold batch norm into convolutions.
+        fast: search on the fast copy (batch norm folded, channels-last) instead of a plain one.
     """
     backbone.accepts(data)
     budgets = attack.budgets(backbone.input_shape)
     judge = Judge(backbone.network, backbone.dtype)
-    network = search_copy(backbone.network, backbone.input_shape, fold=fold)
+    network = search_copy(backbone.network, backbone.input_shape, fast=fast)
     found = _empty(attack, budgets, backbone, data)
     for first in range(0, len(data), batch):
         rows = np.arange(first, min(first + batch, len(data)))

@@ -1,8 +1,8 @@
 """The network as the search runs it: a frozen copy, so that backward computes the input's gradient
-alone, with batch norm folded into convolutions where the graph can be traced.
+alone; batch norm folded into convolutions where the graph can be traced; channels-last weights, on
+which convolutions with few channels run several times faster on a CPU.
 
-Verification never uses this copy. What folding changes is rounding: logits agree to float32's last
-bits.
+Verification never uses this copy. What it changes is rounding: logits agree to float32's last bits.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from torch import nn
 __all__ = ["search_copy"]
 
 
-def search_copy(network: nn.Module, input_shape: Sequence[int], *, fold: bool = True) -> nn.Module:
-    """A frozen copy in evaluation mode; with ``fold``, convolution and batch norm become one.
+def search_copy(network: nn.Module, input_shape: Sequence[int], *, fast: bool = True) -> nn.Module:
+    """A frozen copy in evaluation mode; ``fast`` folds batch norm and lays weights channels-last.
 
-    A network that `torch.fx` cannot trace, or that has no batch norm, is copied as it is.
+    A network that `torch.fx` cannot trace is not folded.
     """
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
-    has_norm = any(isinstance(m, nn.BatchNorm2d) for m in frozen.modules())
-    if fold and has_norm:
-        frozen = _folded(frozen, input_shape)
-    return frozen.requires_grad_(False)
+    if not fast:
+        return frozen
+    if any(isinstance(m, nn.BatchNorm2d) for m in frozen.modules()):
+        frozen = _folded(frozen, input_shape).requires_grad_(False)
+    return frozen.to(memory_format=torch.channels_last)
 
 
 def _folded(network: nn.Module, input_shape: Sequence[int]) -> nn.Module:
