@@ -14,7 +14,9 @@ from pathlib import Path
 
 from robustlab.errors import BadRequest, NoVerdict
 
-__all__ = ["create_exclusively", "file_lock", "make_folder", "write"]
+__all__ = ["create_exclusively", "file_lock", "make_folder", "sweep", "write"]
+
+_SUFFIX = ".tmp"
 
 
 def make_folder(path: Path) -> None:
@@ -31,21 +33,31 @@ def make_folder(path: Path) -> None:
         ) from None
 
 
-def _beside(path: Path, content: bytes) -> Path:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+@contextlib.contextmanager
+def _beside(path: Path, content: bytes) -> Iterator[Path]:
+    """``content`` in a file beside ``path``, gone again unless it was renamed in the meantime."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_SUFFIX}")
     try:
         with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        yield beside
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
         raise NoVerdict(
             f"cannot write {path}: {error.strerror}; what landed before is kept, "
             "make room and run the same command again"
         ) from None
-    return beside
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of ``path`` left beside it; for who alone may write it."""
+    for left in path.parent.glob(f".{path.name}.*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -60,9 +72,9 @@ def _sync_folder(folder: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` so that a reader sees the old file or the new one."""
-    beside = _beside(path, content)
-    os.replace(beside, path)
-    _sync_folder(path.parent)
+    with _beside(path, content) as beside:
+        os.replace(beside, path)
+        _sync_folder(path.parent)
 
 
 def create_exclusively(path: Path, content: bytes) -> bytes:
@@ -70,15 +82,11 @@ def create_exclusively(path: Path, content: bytes) -> bytes:
 
     `os.link` is the exclusive step: it fails where the name exists, and links a whole file.
     """
-    beside = _beside(path, content)
-    try:
-        os.link(beside, path)
-    except FileExistsError:
-        pass
-    finally:
-        beside.unlink()
-    _sync_folder(path.parent)
-    return path.read_bytes()
+    with _beside(path, content) as beside:
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, path)
+        _sync_folder(path.parent)
+        return path.read_bytes()
 
 
 @contextlib.contextmanager
@@ -89,7 +97,14 @@ def file_lock(path: Path) -> Iterator[bool]:
     """
     import fcntl
 
-    with path.open("ab") as file:
+    try:
+        opened = path.open("ab")
+    except OSError as error:
+        raise NoVerdict(
+            f"cannot write {path}: {error.strerror}; what landed before is kept, "
+            "make room and run the same command again"
+        ) from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -68,7 +68,7 @@ def _literal(node: ast.expr, where: str) -> Any:
 
 
 def _is_constant(annotation: ast.expr) -> bool:
-    return ast.unparse(annotation).startswith("ClassVar")
+    return ast.unparse(annotation).removeprefix("typing.").startswith("ClassVar")
 
 
 def _class_fields(node: ast.ClassDef, file: Path) -> tuple[dict[str, Parameter], dict[str, Any]]:
@@ -149,6 +149,8 @@ def read_file(file: Path, module: str = "") -> list[Entry]:
         tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
     except SyntaxError as error:
         raise BadRequest(f"{file}, line {error.lineno}: {error.msg}") from None
+    except ValueError as error:  # not UTF-8, or a null byte
+        raise BadRequest(f"{file} is no Python: {error}") from None
     classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
     found = []
     for node in tree.body:

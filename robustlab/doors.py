@@ -89,6 +89,7 @@ def run(
         suite: a shipped name, a TOML file or a `Suite`.
         backbones, data, take, seed: take the place of what the suite says.
         out: run directory, ``reports/out/NAME`` by default.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``; a run that was begun goes on where it began.
         part: ``"1/3"``: land only a third of the cells; processes may share the directory.
 
     Raises:
@@ -129,7 +130,9 @@ def plan_of(
         read = replace(read, seed=seed)
     if data is not None:
         taken = take or (read.take if isinstance(data, str) else None)
+        source = data if isinstance(data, str) else data.name
         data = load_data(data, take=taken, seed=read.seed)
+        read = replace(read, source=source, take=taken)
     elif take is not None:
         read = replace(read, take=take)
     chosen = choose_device(device)

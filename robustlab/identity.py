@@ -7,12 +7,13 @@ Equal content gives equal identity on every machine: keys are sorted, floats are
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical", "fingerprint", "identity", "source_fingerprint"]
+__all__ = ["canonical", "code_fingerprint", "fingerprint", "identity", "source_fingerprint"]
 
 
 def canonical(value: Any) -> str:
@@ -38,6 +39,34 @@ def fingerprint(parts: Iterable[bytes | bytearray | memoryview]) -> str:
 
 
 def source_fingerprint(paths: Iterable[Path]) -> str:
-    """SHA-256 of source files' bytes, in the order of their names: numbers depend on code too."""
-    ordered = sorted(set(paths), key=lambda path: path.name)
-    return fingerprint(path.read_bytes() for path in ordered)
+    """SHA-256 of source files' names and bytes, wherever they lie: numbers depend on code too."""
+    ordered = sorted((path.name.encode(), path.read_bytes()) for path in set(paths))
+    return fingerprint(block for name_and_bytes in ordered for block in name_and_bytes)
+
+
+def code_fingerprint(obj: Any) -> str:
+    """SHA-256 of the file a function or class stands in, or of its own code where it was typed into
+    a notebook or a shell.
+    """
+    try:
+        file = inspect.getsourcefile(obj)
+    except (OSError, TypeError):  # a class that has no file
+        file = None
+    if file is not None and Path(file).is_file():
+        return source_fingerprint([Path(file)])
+    try:
+        return identity(inspect.getsource(obj))
+    except (OSError, TypeError):
+        return identity(_code(obj))
+
+
+def _code(obj: Any) -> list[Any]:
+    """The byte code of a function, or of a class's functions, and the plain values in it."""
+    if inspect.isclass(obj):
+        members = sorted(vars(obj).items())
+        return [[k, _code(v) if callable(v) else repr(v)] for k, v in members if k[:2] != "__"]
+    code = obj if inspect.iscode(obj) else getattr(obj, "__code__", None)
+    if code is None:
+        return [repr(obj)]
+    constants = [_code(c) if inspect.iscode(c) else repr(c) for c in code.co_consts]
+    return [code.co_code.hex(), list(code.co_names), constants]

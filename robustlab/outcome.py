@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from robustlab.errors import CellFailed, choices
 
-__all__ = ["Metric", "Outcome", "Picture"]
+__all__ = ["RESERVED", "Metric", "Outcome", "Picture"]
+
+RESERVED = ("backbone", "probe", "params", "eps")  # columns that the lab puts beside a probe's own
 
 Array = NDArray[Any]
 
@@ -61,33 +63,68 @@ class Outcome:
     cost: Mapping[str, float] = field(default_factory=dict)
 
     def checked(self, n: int) -> Outcome:
-        """The same outcome with numpy columns, after checking every shape and every metric.
+        """The same outcome with numpy columns, after checking that it can be kept and read back.
 
         Raises:
-            CellFailed: a column that is not [n], holds objects, or a metric of an unknown column.
+            CellFailed: a column that is not [n] or holds objects, a metric of an unknown column or
+                of text, an array of objects, a picture that is not uint8 pixels.
         """
         samples = {name: np.asarray(column) for name, column in self.samples.items()}
         for name, column in samples.items():
-            if column.shape != (n,):
-                raise CellFailed(
-                    f"column {name!r} has shape {list(column.shape)}; one value an image is [{n}]"
-                )
-            if column.dtype.kind not in "biufU":
-                raise CellFailed(
-                    f"column {name!r} holds {column.dtype}; use bool, integer, float or text"
-                )
+            _check_column(name, column, n)
         for name, metric in self.metrics.items():
-            for column_name in filter(None, (metric.column, metric.among)):
-                if column_name not in samples:
-                    raise CellFailed(
-                        f"metric {name!r} needs a column {column_name!r}"
-                        f"{choices(column_name, samples)}"
-                    )
+            _check_metric(name, metric, samples)
         arrays = {name: np.asarray(value) for name, value in self.arrays.items()}
-        metrics = dict(self.metrics) or _default_metrics(samples)
+        for name, array in arrays.items():
+            if array.dtype.kind not in "biufU":
+                raise CellFailed(f"array {name!r} holds {array.dtype}; use numbers or text")
         return Outcome(
-            samples, arrays, tuple(self.pictures), metrics, tuple(self.notes), dict(self.cost)
+            samples,
+            arrays,
+            _checked_pictures(self.pictures),
+            dict(self.metrics) or _default_metrics(samples),
+            tuple(str(note) for note in self.notes),
+            {str(name): float(value) for name, value in self.cost.items()},
         )
+
+
+def _check_column(name: str, column: Array, n: int) -> None:
+    if name in RESERVED:
+        raise CellFailed(f"column {name!r} is one of the lab's own; call it otherwise")
+    if column.shape != (n,):
+        raise CellFailed(
+            f"column {name!r} has shape {list(column.shape)}; one value an image is [{n}]"
+        )
+    if column.dtype.kind not in "biufU":
+        raise CellFailed(f"column {name!r} holds {column.dtype}; use bool, integer, float or text")
+
+
+def _check_metric(name: str, metric: Metric, samples: Mapping[str, Array]) -> None:
+    for column in filter(None, (metric.column, metric.among)):
+        if column not in samples:
+            raise CellFailed(f"metric {name!r} needs a column {column!r}{choices(column, samples)}")
+    if samples[metric.column].dtype.kind == "U":
+        raise CellFailed(f"metric {name!r} cannot be taken of {metric.column!r}, which is text")
+    bools = [metric.among or "", metric.column if metric.negate else ""]
+    for column in filter(None, bools):
+        if samples[column].dtype.kind != "b":
+            raise CellFailed(f"metric {name!r} needs {column!r} to be a column of bools")
+
+
+def _checked_pictures(pictures: Sequence[Picture]) -> tuple[Picture, ...]:
+    checked: list[Picture] = []
+    for picture in pictures:
+        pixels = np.asarray(picture.pixels)
+        flat = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+        if pixels.dtype != np.uint8 or not flat or 0 in pixels.shape:
+            raise CellFailed(
+                f"picture {picture.name!r} is {pixels.dtype} {list(pixels.shape)}; "
+                "give uint8 pixels, [height, width] or [height, width, 3]"
+            )
+        if picture.name in {one.name for one in checked}:
+            raise CellFailed(f"two pictures are called {picture.name!r}; rename one")
+        checked.append(Picture(picture.name, pixels, picture.caption))
+    return tuple(checked)
 
 
 def _default_metrics(samples: Mapping[str, Array]) -> dict[str, Metric]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ from robustlab.units import parse_budgets
 
 __all__ = ["Cell", "Plan", "make_plan"]
 
+# What names a file: by its prefix, or a probe as ./mine.py:name.
 _PATH = re.compile(
-    r"^(?P<prefix>file:|python:|npz:|folder:)?(?P<path>[^:#?]+)(?P<rest>(?:[:#?].*)?)$", re.DOTALL
+    r"^(?:(?P<prefix>file:|python:|npz:|folder:)(?P<path>[^:#?]+)|(?P<own>[^:#?]+\.py)(?=:))"
+    r"(?P<rest>(?:[:#?].*)?)$",
+    re.DOTALL,
 )
 
 
@@ -86,6 +89,13 @@ class Plan:
     data: Data
     cells: tuple[Cell, ...]
 
+    def on(self, device: str) -> Plan:
+        """The same plan with all its networks on ``device``."""
+        moved = [backbone.to(device) for backbone in self.backbones]
+        by_name = {backbone.name: backbone for backbone in moved}
+        cells = tuple(replace(c, backbone=by_name[c.backbone.name]) for c in self.cells)
+        return replace(self, backbones=tuple(moved), cells=cells)
+
 
 def make_plan(
     suite: Suite,
@@ -103,7 +113,7 @@ def make_plan(
     """
     probes = _bind_all(suite)
     if data is None:
-        data = load_data(_beside(suite.source, suite.folder), take=suite.take, seed=suite.seed)
+        data = _load_data(suite)
     backbones = list(backbones or _load_backbones(suite, device))
     _refuse_twins([b.name for b in backbones])
     cells = []
@@ -137,9 +147,10 @@ def _bind_all(suite: Suite) -> list[Bound]:
 def _beside(reference: str, folder: Path) -> str:
     """A path in a suite is looked for beside the suite first, then from where the user stands."""
     found = _PATH.match(reference)
-    if found is None or not (folder / found["path"]).exists():
+    if found is None:
         return reference
-    return f"{found['prefix'] or ''}{folder / found['path']}{found['rest']}"
+    beside = folder / (found["path"] or found["own"])
+    return f"{found['prefix'] or ''}{beside}{found['rest']}" if beside.exists() else reference
 
 
 def _difference(
@@ -157,6 +168,13 @@ def _difference(
 
 def _text(value: Any) -> str:
     return "/".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _load_data(suite: Suite) -> Data:
+    try:
+        return load_data(_beside(suite.source, suite.folder), take=suite.take, seed=suite.seed)
+    except RobustlabError as error:
+        raise error.inside(f"suite {suite.name}.toml, data") from None
 
 
 def _load_backbones(suite: Suite, device: str) -> list[Backbone]:
@@ -198,6 +216,7 @@ def _check_budgets(suite: Suite, bound: Bound, backbone: Backbone) -> None:
 
 def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Iterable[Cell]:
     step = len(data) if bound.registered.scope == "set" else suite.shard
+    source = bound.registered.source
     for start in range(0, len(data), step):
         stop = min(start + step, len(data))
         part = data if (start, stop) == (0, len(data)) else data.subset(np.arange(start, stop))
@@ -206,7 +225,7 @@ def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Itera
             data=part.fingerprint,
             probe=bound.registered.name,
             version=bound.registered.version,
-            source=bound.registered.source,
+            source=source,
             params=bound.params,
             seed=suite.seed,
         )

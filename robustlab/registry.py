@@ -21,13 +21,14 @@ from typing import Any, TypeVar
 
 from robustlab import catalogue, shelf
 from robustlab.errors import BadRequest, choices
-from robustlab.identity import identity, source_fingerprint
+from robustlab.identity import canonical, code_fingerprint, identity, source_fingerprint
 
 __all__ = ["Registered", "bind", "described", "probe", "resolve"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 _REGISTERED: dict[str, Registered] = {}
+_LOADED: dict[Path, str] = {}  # a user's file -> fingerprint of what was executed
 # Prefix -> module whose `resolve(name)` returns a Registered: another library's attacks by name.
 _BRIDGES = {"foolbox": "robustlab.adversarial.foolbox_bridge"}
 
@@ -58,10 +59,8 @@ class Registered:
     @property
     def source(self) -> str:
         """Fingerprint of the file it stands in and of the machinery it runs on."""
-        own = inspect.getsourcefile(self.obj)
-        files = list((shelf.HOME / "adversarial").glob("*.py"))
-        files += [shelf.HOME / "randomness.py", *([Path(own)] if own else [])]
-        return identity([source_fingerprint(files), self.library])
+        files = [*(shelf.HOME / "adversarial").glob("*.py"), shelf.HOME / "randomness.py"]
+        return identity([source_fingerprint(files), code_fingerprint(self.obj), self.library])
 
 
 def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T], T]:
@@ -76,11 +75,14 @@ def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T]
         raise BadRequest(f"probe {name!r}: unknown scope {scope!r}; there is sample, set")
 
     def register(obj: T) -> T:
-        known = _REGISTERED.get(name)
+        known, shipped = _REGISTERED.get(name), catalogue.entries().get(name)
+        owner = None
         if known is not None and _place(known.obj) != _place(obj):
-            raise BadRequest(
-                f"probe {name!r} is already registered by {_place(known.obj)[0]}; rename yours"
-            )
+            owner = _place(known.obj)[0]
+        if shipped is not None and shipped.module != obj.__module__:
+            owner = str(shipped.file)
+        if owner is not None:
+            raise BadRequest(f"probe {name!r} is already registered by {owner}; rename yours")
         _REGISTERED[name] = Registered(name, obj, scope, version)
         return obj
 
@@ -122,25 +124,37 @@ def _from_file(reference: str) -> Registered:
     path = Path(path_text).resolve()
     if not path.is_file():
         raise BadRequest(f"{path_text} is not a file; write ./mine.py:name, seen from {Path.cwd()}")
-    before = dict(_REGISTERED)
-    own = {k: r for k, r in before.items() if _place(r.obj)[0] == str(path)}
-    if name not in own:
-        module_name = f"robustlab_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        if spec is None or spec.loader is None:
-            raise BadRequest(f"{path_text} cannot be imported as Python")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        try:
-            spec.loader.exec_module(module)
-        except BadRequest:
-            raise
-        except Exception as error:
-            raise BadRequest(f"{path_text}: {type(error).__name__}: {error}") from error
-        own = {k: r for k, r in _REGISTERED.items() if _place(r.obj)[0] == str(path)}
+    content = source_fingerprint([path])
+    edited = path in _LOADED and _LOADED[path] != content
+    if edited or name not in _registered_by(path):
+        _execute(path, path_text)
+        _LOADED[path] = content
+    own = _registered_by(path)
     if name not in own:
         raise BadRequest(f"{path_text} registers no probe {name!r}{choices(name, own)}")
     return own[name]
+
+
+def _registered_by(path: Path) -> dict[str, Registered]:
+    return {k: r for k, r in _REGISTERED.items() if _place(r.obj)[0] == str(path)}
+
+
+def _execute(path: Path, path_text: str) -> None:
+    """Run a user's file as a module of its own; what it registered before is forgotten."""
+    module_name = f"robustlab_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise BadRequest(f"{path_text} cannot be imported as Python")
+    for name in _registered_by(path):
+        del _REGISTERED[name]
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BadRequest as error:
+        raise error.inside(path_text) from None
+    except (Exception, SystemExit) as error:
+        raise BadRequest(f"{path_text}: {type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -198,11 +212,25 @@ def _conform(value: Any, annotation: Any, name: str, owner: str) -> Any:
         value = [value]
     if annotation == list[str]:
         value = [str(one) for one in value]
+    what = f"parameter {name!r} of {owner!r}"
     if not _is(value, annotation):
-        wanted = _type_name(annotation)
-        raise BadRequest(f"parameter {name!r} of {owner!r} must be {wanted}, not {value!r}")
+        raise BadRequest(f"{what} must be {_type_name(annotation)}, not {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise BadRequest(f"parameter {name!r} of {owner!r} must be finite, not {value!r}")
+        raise BadRequest(f"{what} must be finite, not {value!r}")
+    try:
+        canonical(value)
+    except (TypeError, ValueError):
+        raise BadRequest(
+            f"{what} must be text, a flag, a finite number or a list of these, not {value!r}"
+        ) from None
+    return _as_float(value, annotation)
+
+
+def _as_float(value: Any, annotation: Any) -> Any:
+    """An int where only a float is asked for becomes one, so that 1 and 1.0 are the same cell."""
+    if typing.get_origin(annotation) in (list, tuple) and isinstance(value, list | tuple):
+        inner = (typing.get_args(annotation) or (Any,))[0]
+        return [_as_float(one, inner) for one in value]
     accepts_int = annotation in (int, Any) or int in typing.get_args(annotation)
     is_int = isinstance(value, int) and not isinstance(value, bool)
     return float(value) if is_int and not accepts_int and _is(0.5, annotation) else value

@@ -71,7 +71,12 @@ def parse_part(part: str | None) -> tuple[int, int]:
     if part is None:
         return 1, 1
     index, slash, count = part.partition("/")
-    if not slash or not index.isdigit() or not count.isdigit() or not 1 <= int(index) <= int(count):
+    if (
+        not slash
+        or not index.isdecimal()
+        or not count.isdecimal()
+        or not 1 <= int(index) <= int(count)
+    ):
         raise BadRequest(f"part {part!r} is not I/N with 1 <= I <= N, as 1/2")
     return int(index), int(count)
 
@@ -83,11 +88,33 @@ def execute(
     index, count = parse_part(part)
     store = Store.create(out)
     changed = _describe(plan, store, command)
-    resolved = Resolved(**store.create_json("resolved.json", asdict(_resolve(plan))))
+    resolved = _resolved(plan, store)
     store.create_json("environment.json", environment())
-    mine = plan.cells[index - 1 :: count]
+    mine = _where_begun(plan, resolved, store).cells[index - 1 :: count]
     computed, failed = work_through(mine, store, resolved, tell)
     return Done(store.folder, len(plan.cells), computed, failed, changed)
+
+
+def _resolved(plan: Plan, store: Store) -> Resolved:
+    """What the first process chose."""
+    chosen = store.create_json("resolved.json", asdict(_resolve(plan)))
+    try:
+        return Resolved(**chosen)
+    except TypeError:
+        raise BadRequest(
+            f"{store.folder / 'resolved.json'} is of another version of the lab; "
+            "choose another folder with --out"
+        ) from None
+
+
+def _where_begun(plan: Plan, resolved: Resolved, store: Store) -> Plan:
+    """A run goes on where it began: a GPU that was found since would give other last bits."""
+    if all(str(backbone.device) == resolved.device for backbone in plan.backbones):
+        return plan
+    try:
+        return plan.on(resolved.device)
+    except BadRequest as error:
+        raise error.inside(f"the run in {store.folder} began on {resolved.device!r}") from None
 
 
 def _resolve(plan: Plan) -> Resolved:

@@ -21,6 +21,7 @@ import contextlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,12 +86,12 @@ class Store:
         if not path.is_file() or not (self.cells / f"{cell}.npz").is_file():
             return None
         data = _read_json(path)
-        return Record.from_json(data) if data.get("schema") == SCHEMA else None
+        return _as_record(path, data) if data.get("schema") == SCHEMA else None
 
     def failure(self, cell: str) -> Record | None:
         """Why a cell broke off when it was last tried, None where it did not."""
         path = self.cells / f"{cell}.failed.json"
-        return Record.from_json(_read_json(path)) if path.is_file() else None
+        return _as_record(path, _read_json(path)) if path.is_file() else None
 
     def land(self, record: Record, outcome: Outcome) -> None:
         """Write a finished cell: arrays first, the record last."""
@@ -99,8 +100,12 @@ class Store:
         blocks |= {f"picture:{p.name}": p.pixels for p in outcome.pictures}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **blocks)
-        atomic.write(self.cells / f"{record.id}.npz", buffer.getvalue())
-        atomic.write(self.cells / f"{record.id}.json", _json_bytes(record.to_json()))
+        for name, content in (
+            (f"{record.id}.npz", buffer.getvalue()),
+            (f"{record.id}.json", _json_bytes(record.to_json())),
+        ):
+            atomic.sweep(self.cells / name)
+            atomic.write(self.cells / name, content)
         with contextlib.suppress(FileNotFoundError):
             (self.cells / f"{record.id}.failed.json").unlink()
 
@@ -120,7 +125,7 @@ class Store:
         try:
             with np.load(self.cells / f"{cell}.npz", allow_pickle=False) as file:
                 blocks = {name: file[name] for name in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile):
             raise NoVerdict(
                 f"{self.cells / cell}.npz is damaged; delete it and run the suite again"
             ) from None
@@ -154,9 +159,23 @@ def _json_bytes(value: Mapping[str, Any]) -> bytes:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return value
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return _as_object(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
         raise NoVerdict(
             f"{path} cannot be read ({error}); delete it and run the suite again"
+        ) from None
+
+
+def _as_object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("it holds no JSON object")
+    return value
+
+
+def _as_record(path: Path, data: Mapping[str, Any]) -> Record:
+    try:
+        return Record.from_json(data)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise NoVerdict(
+            f"{path} is no record ({error}); delete it and run the suite again"
         ) from None

@@ -150,13 +150,22 @@ def _read_backbone(entry: Mapping[str, Any]) -> BackboneSpec:
     _known(entry, _BACKBONE_KEYS, _BACKBONE_LATER)
     if "ref" not in entry:
         raise BadRequest("it has no 'ref'; name a network, as ref = 'lenet5-max@digits'")
-    mean, std = _typed(entry, "mean", list, None), _typed(entry, "std", list, None)
     return BackboneSpec(
         _typed(entry, "ref", str, ""),
         _typed(entry, "name", str, None),
-        tuple(map(float, mean)) if mean is not None else None,
-        tuple(map(float, std)) if std is not None else None,
+        _numbers(entry, "mean"),
+        _numbers(entry, "std"),
     )
+
+
+def _numbers(entry: Mapping[str, Any], key: str) -> tuple[float, ...] | None:
+    """A list of numbers, one a channel."""
+    values = _typed(entry, key, list, None)
+    if values is None:
+        return None
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in values):
+        raise BadRequest(f"{key!r} must be a list of numbers, one a channel, not {values!r}")
+    return tuple(map(float, values))
 
 
 def _known(

@@ -65,7 +65,8 @@ def linear_radius(backbone: Backbone, x: Tensor, norm: str) -> Tensor:
     logits = backbone(x)
     score = (logits[:, 1] - logits[:, 0]).abs()
     dual = {"linf": weight.abs().sum(), "l2": weight.norm(), "l1": weight.abs().max()}[norm]
-    return score / dual
+    radius: Tensor = score / dual
+    return radius
 
 
 def check_budget(attack: Attack, backbone: Backbone, data: Data, *, seed: int = 0) -> Found:

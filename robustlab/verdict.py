@@ -24,6 +24,7 @@ __all__ = [
     "compare",
     "norm_name",
     "p_text",
+    "plain_text",
     "plural",
     "reach_verdict",
     "stand",
@@ -164,6 +165,11 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
+def plain_text(sentence: str) -> str:
+    """A sentence without the backticks around names."""
+    return sentence.replace("`", "")
+
+
 def plural(count: int, noun: str) -> str:
     """``1 image``, ``2 images``."""
     return f"{count} {noun}" if count != 1 else f"{count} {noun.removesuffix('s')}"
@@ -174,15 +180,18 @@ def reach_verdict(evidence: Evidence) -> Verdict:
     norm = evidence.norms[0] if evidence.norms else None
     eps = telling_eps(evidence, norm)
     if eps is None:
-        return Verdict(_provisional(evidence, "No attack has landed"), _without_attack(evidence))
+        return Verdict("No attack has landed", _without_attack(evidence))
     standings = sorted(stand(evidence, norm, eps), key=lambda s: s.robust.value)
     comparisons = compare(evidence, norm, eps)
     told = [_standing(evidence, s, norm, eps) for s in standings]
-    compared = [_compared(evidence, c) for c in comparisons]
+    compared = [_compared(evidence, c, len(comparisons)) for c in comparisons]
     if len(standings) > 1:
         ends = {standings[0].backbone, standings[-1].backbone}
         main = [c for c in comparisons if {c.first, c.second} == ends]
-        lead = [_levels(evidence, standings, norm, eps), *(_compared(evidence, c) for c in main)]
+        lead = [
+            _levels(evidence, standings, norm, eps),
+            *(_compared(evidence, c, len(comparisons)) for c in main),
+        ]
     else:
         lead = told
     others = [line for other in evidence.norms[1:] for line in _other(evidence, other)]
@@ -216,22 +225,23 @@ def _title(
     norm: str | None,
     eps: Eps,
 ) -> str:
-    at = f"eps {eps.text} ({norm_name(norm)})"
+    where = f"({norm_name(norm)}, eps {eps.text})"
     if len(standings) < 2 or not comparisons:
-        return _title_of_one(standings[0], at)
+        return _title_of_one(standings[0], norm, eps)
     worst, best = standings[0].backbone, standings[-1].backbone
     apart = {frozenset((c.first, c.second)) for c in comparisons if c.established}
     others = {s.backbone for s in standings}
     if all(frozenset((worst, o)) in apart for o in others - {worst}):
-        return f"{code(worst)} breaks first, at {at}"
+        return f"{code(worst)} breaks first {where}"
     if all(frozenset((best, o)) in apart for o in others - {best}):
-        return f"{code(best)} holds longest, at {at}"
+        return f"{code(best)} holds longest {where}"
     if frozenset((best, worst)) in apart:
-        return f"{code(best)} outlasts {code(worst)} at {at}"
-    return f"No backbone stands apart at {at}"
+        return f"{code(best)} outlasts {code(worst)} {where}"
+    return f"No backbone stands apart {where}"
 
 
-def _title_of_one(standing: Standing, at: str) -> str:
+def _title_of_one(standing: Standing, norm: str | None, eps: Eps) -> str:
+    at = f"eps {eps.text} ({norm_name(norm)})"
     name, noise = code(standing.backbone), standing.noise
     if noise and noise.low > standing.robust.high:
         return f"{name} withstands noise of {at}, not an attack of that size"
@@ -271,8 +281,9 @@ def _listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def _compared(evidence: Evidence, c: Comparison) -> str:
-    test = f"exact McNemar, Holm-corrected, {p_text(c.p)}"
+def _compared(evidence: Evidence, c: Comparison, pairs: int) -> str:
+    holm = f"Holm-corrected over {pairs} pairs, " if pairs > 1 else ""
+    test = f"exact McNemar, {holm}{p_text(c.p)}"
     images = plural(c.paired.n, evidence.noun)
     if not c.established:
         return (

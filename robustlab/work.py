@@ -66,7 +66,10 @@ def compute(cell: Cell, resolved: Resolved) -> tuple[Record, Outcome | None]:
     try:
         outcome, notes = _run(cell, resolved.batch)
         outcome = _told_apart(outcome, cell).checked(len(cell.data))
-    except Exception as error:  # a probe may raise anything; its cell fails, the run goes on
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a probe may raise anything; its cell fails, the run goes on
         record.status, record.error = "failed", f"{type(error).__name__}: {error}"
         record.seconds = time.perf_counter() - clock
         return record, None

@@ -38,8 +38,8 @@ class Verdict:
         valid: finite, inside the box and inside the budget.
         fooled: misclassified, or at the target, valid or not.
         verified: valid and fooled, as floats.
-        verified_8bit: valid and fooled, as 8-bit pixels, the budget measured from the clean 8-bit
-            image.
+        verified_8bit: verified, and valid and fooled as 8-bit pixels too, the budget measured from
+            the clean 8-bit image.
         distance: norm of the perturbation; prediction, confidence: of the float image.
         images_8bit: uint8 [n, C, H, W].
     """
@@ -56,7 +56,7 @@ class Verdict:
 
     def rank(self) -> Tensor:
         """2: fooled as floats and as 8-bit pixels; 1: as floats only; 0: not. Shape [n]."""
-        return self.verified.long() + (self.verified & self.verified_8bit).long()
+        return self.verified.long() + self.verified_8bit.long()
 
 
 def to_8bit(x_adv: Tensor, clean_8bit: Tensor, threat: Threat) -> Tensor:
@@ -120,11 +120,12 @@ class Judge:
         valid_8bit, _ = self.within(x_8bit, clean, threat)
         logits_8bit = self.logits(x_8bit)
         hit = fooled(logits, y, threat.target)
+        verified = valid & hit
         return Verdict(
             valid=valid,
             fooled=hit,
-            verified=valid & hit,
-            verified_8bit=valid_8bit & fooled(logits_8bit, y, threat.target),
+            verified=verified,
+            verified_8bit=verified & valid_8bit & fooled(logits_8bit, y, threat.target),
             distance=size,
             prediction=logits.argmax(dim=1),
             confidence=logits.double().softmax(dim=1).amax(dim=1),

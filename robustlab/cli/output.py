@@ -40,22 +40,25 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         click.echo("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
 
 
-def progress(total: int) -> Callable[[Any, str], None]:
+def progress() -> Callable[[Any, str], None]:
     """Tell of cells as they are computed: a status line on a terminal, plain lines otherwise."""
     if sys.stderr.isatty():
-        return _bar(total)
-    landed = 0
+        return _bar()
+    done = total = 0
 
     def tell(cell: Any, state: str) -> None:
-        nonlocal landed
+        nonlocal done, total
+        total += state == "waiting"
         if state in ("landed", "failed"):
-            landed += 1
-            click.echo(f"[{landed}] {cell.backbone.name}  {cell.bound.label}  {state}", err=True)
+            done += 1
+            click.echo(
+                f"[{done}/{total}] {cell.backbone.name}  {cell.bound.label}  {state}", err=True
+            )
 
     return tell
 
 
-def _bar(total: int) -> Callable[[Any, str], None]:
+def _bar() -> Callable[[Any, str], None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -67,13 +70,19 @@ def _bar(total: int) -> Callable[[Any, str], None]:
         console=Console(stderr=True),
         transient=True,
     )
-    task = bar.add_task("starting", total=total)
+    task = bar.add_task("starting", total=0)
     bar.start()
     import atexit
 
     atexit.register(bar.stop)
+    total = 0
 
     def tell(cell: Any, state: str) -> None:
+        nonlocal total
+        if state == "waiting":
+            total += 1
+            bar.update(task, total=total)
+            return
         bar.update(task, description=f"{cell.backbone.name}  {cell.bound.label}")
         if state in ("landed", "failed"):
             bar.advance(task)

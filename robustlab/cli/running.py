@@ -39,12 +39,9 @@ def run(
 ) -> int:
     """Run SUITE (a shipped name or a TOML file), or resume it, and build its page."""
     from robustlab.doors import run as run_suite
-    from robustlab.suite import load_suite
 
-    read = load_suite(suite)
-    total = max(1, len(read.probes) + 1) * max(1, len(backbone) or len(read.backbones))
     found = run_suite(
-        read,
+        suite,
         backbones=list(backbone) or None,
         data=data,
         take=take,
@@ -53,7 +50,7 @@ def run(
         device=device,
         part=part,
         command=_command(),
-        tell=progress(total),
+        tell=progress(),
     )
     if as_json:
         _run_json(found)

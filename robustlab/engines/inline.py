@@ -11,7 +11,8 @@ from robustlab.work import Resolved, compute, steady
 
 __all__ = ["Tell", "work_through"]
 
-# Called with the cell and what became of it: "computing", "landed", "failed" or "elsewhere".
+# Called with the cell and what became of it: at first "waiting" for each cell that has not landed,
+# then "computing", "landed", "failed" or "elsewhere" (another process computes it).
 Tell = Callable[[Cell, str], None]
 _POLL_SECONDS = 0.2
 
@@ -25,7 +26,9 @@ def work_through(
     landed by then, or its process has died and the cell is computed here.
     """
     computed = failed = 0
-    waiting = list(cells)
+    waiting = [cell for cell in cells if store.record(cell.id) is None]
+    for cell in waiting:
+        tell(cell, "waiting")
     with steady(resolved.threads):
         while waiting:
             held = []

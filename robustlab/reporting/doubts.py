@@ -1,0 +1,168 @@
+"""Reasons to doubt the run: what failed, what was rounded away, what is too few.
+
+A check is a function from evidence to lines; each says what it looked at, also when it found
+nothing. Checks of gradient masking are in `masking`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+
+from robustlab.evidence import Evidence, column, eps_of
+from robustlab.reporting.section import Story
+from robustlab.results import Group
+from robustlab.verdict import code, plural
+
+__all__ = ["Check", "Level", "Line", "attack_groups", "ids"]
+
+Level = Literal["red", "amber", "green"]
+HALF_WIDTH = 0.05
+
+
+@dataclass(frozen=True)
+class Line:
+    """One belief line; ``names`` are folded under it."""
+
+    level: Level
+    text: str
+    names: tuple[str, ...] = ()
+
+
+Check = Callable[[Story], Iterator[Line]]
+
+
+def attack_groups(evidence: Evidence) -> list[Group]:
+    """Every landed attack, targeted and control included."""
+    return [g for g in evidence.landed if g.plan["kind"] == "attack"]
+
+
+def ids(group: Group, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[str, ...]:
+    """Names of the chosen images."""
+    assert group.outcome is not None
+    return tuple(str(name) for name in np.asarray(group.outcome.samples["id"])[chosen])
+
+
+def completeness(story: Story) -> Iterator[Line]:
+    """Cells that failed or never landed."""
+    groups = story.evidence.groups
+    whole = True
+    for group in groups:
+        if group.outcome is not None:
+            continue
+        whole = False
+        who = f"{code(group.label)} on {code(group.backbone)}"
+        if group.failures:
+            errors = tuple(dict.fromkeys(record.error for record in group.failures))
+            yield Line("red", f"{who} failed; none of its numbers is in any table.", errors)
+        else:
+            part = f"{len(group.missing)} of its {len(group.cells)} cells never landed"
+            how = f"whole: {part}, so none counts" if len(group.cells) > 1 else "at all"
+            yield Line("red", f"{who} was not measured {how}.")
+    if whole:
+        count = plural(sum(len(g.cells) for g in groups), "cells")
+        yield Line("green", f"Nothing is missing: all {count} of the plan landed.")
+
+
+def outputs(story: Story) -> Iterator[Line]:
+    """Probabilities where logits are expected: gradients vanish behind a softmax."""
+    fine = []
+    for name in story.evidence.backbones:
+        group = story.evidence.clean(name)
+        if group is None or group.outcome is None:
+            continue
+        if bool(np.any(group.outcome.arrays.get("probabilities", False))):
+            yield Line(
+                "red",
+                f"{code(name)} returns what look like probabilities instead of logits; behind a "
+                "softmax gradients vanish, and an attack may fail for that reason alone.",
+                tuple(group.outcome.notes),
+            )
+        else:
+            fine.append(name)
+    if fine:
+        yield Line("green", f"Outputs look like logits: {', '.join(map(code, fine))}.")
+
+
+def claims(story: Story) -> Iterator[Line]:
+    """What the attacks claimed and the lab could not confirm."""
+    claimed, lost, names = 0, 0, []
+    for group in attack_groups(story.evidence):
+        here = 0
+        for e in eps_of(group):
+            said = column(group, f"claimed[eps={e.text}]")
+            held = column(group, f"verified[eps={e.text}]")
+            claimed, here = claimed + int(said.sum()), here + int((said & ~held).sum())
+        lost += here
+        if here:
+            names.append(f"{group.label} on {group.backbone}: {here}")
+    if lost:
+        text = f"{lost} of {plural(claimed, 'claims')} did not survive verification; none counts."
+        yield Line("amber", text, tuple(names))
+    elif claimed:
+        yield Line("green", f"All {claimed} claimed successes survived verification.")
+
+
+def eight_bits(story: Story) -> Iterator[Line]:
+    """Successes that exist as floats only."""
+    held, lost, names = 0, 0, []
+    for group in attack_groups(story.evidence):
+        right, here = column(group, "clean_correct"), 0
+        for e in eps_of(group):
+            as_float = column(group, f"verified[eps={e.text}]") & right
+            as_bytes = column(group, f"verified_8bit[eps={e.text}]")
+            held, here = held + int(as_float.sum()), here + int((as_float & ~as_bytes).sum())
+        lost += here
+        if here:
+            names.append(f"{group.label} on {group.backbone}: {here}")
+    if lost:
+        yield Line(
+            "red" if 2 * lost > held else "amber",
+            f"{lost} of {held} verified successes are lost when the pixels are rounded to 8 bits; "
+            "the figures count them, the pictures show only what survived.",
+            tuple(names),
+        )
+    elif held:
+        yield Line("green", f"All {held} verified successes survive as 8-bit pixels.")
+
+
+def fragile(story: Story) -> Iterator[Line]:
+    """Images whose verdict depends on batch size or precision, by name."""
+    found: dict[str, None] = {}
+    checked = False
+    for group in attack_groups(story.evidence):
+        for e in eps_of(group):
+            assert group.outcome is not None
+            if f"fragile[eps={e.text}]" in group.outcome.samples:
+                checked = True
+                for name in ids(group, column(group, f"fragile[eps={e.text}]")):
+                    found[f"{name} ({group.backbone})"] = None
+    if found:
+        count, verb = plural(len(found), "verdicts"), "flips" if len(found) == 1 else "flip"
+        yield Line("amber", f"{count} {verb} with batch size or precision:", tuple(found))
+    elif checked:
+        yield Line("green", "No image's verdict flips with batch size or precision.")
+
+
+def enough(story: Story) -> Iterator[Line]:
+    """Intervals wider than +-5 points, and how many images would do."""
+    wide = [s for s in story.verdict.standings if s.robust.high - s.robust.low > 2 * HALF_WIDTH]
+    if not story.verdict.standings:
+        return
+    if not wide:
+        yield Line("green", f"{story.images} carry every headline rate to within 5 points.")
+        return
+    widest = max(s.robust.high - s.robust.low for s in wide)
+    z = NormalDist().inv_cdf(0.975)
+    variance = max(s.robust.value * (1 - s.robust.value) for s in wide)
+    needed = round(max(variance, 0.05) * (z / HALF_WIDTH) ** 2 / 10) * 10
+    verb = "carries" if story.evidence.n == 1 else "carry"
+    yield Line(
+        "amber",
+        f"{story.images} {verb} the rates at {story.at} only to within "
+        f"{100 * widest / 2:.0f} points; 5 points would take about {needed}.",
+    )

@@ -1,0 +1,160 @@
+"""Signs that an attack failed for reasons other than robustness (Athalye et al. 2018).
+
+Noise must not beat an attack; an attack that sees gradients should not lose to one that does not,
+nor an expensive search to a cheap one; robust accuracy must not rise with eps. Comparisons are
+paired on the same images.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from robustlab import statistics
+from robustlab.evidence import Eps, Evidence, column, eps_of, within
+from robustlab.reporting.doubts import Line
+from robustlab.reporting.section import Story
+from robustlab.results import Group
+from robustlab.verdict import code, norm_name, p_text
+
+__all__ = ["beats_noise", "costly_wins", "gradient_wins", "monotone"]
+
+ALPHA = 0.05
+
+
+def _loses(group: Group, other: Group, eps: Eps) -> tuple[int, int, float] | None:
+    """Images only the other broke, only the group broke, and the p-value; None: no comparison."""
+    mine, theirs = within(group, eps), within(other, eps)
+    if mine is None or theirs is None or mine.shape != theirs.shape:
+        return None
+    paired = statistics.mcnemar(mine, theirs)
+    return paired.only_second, paired.only_first, paired.p
+
+
+def _worst_loss(group: Group, other: Group) -> tuple[Eps, int, int, float] | None:
+    """The eps at which ``group`` loses most to ``other``, None where it never does."""
+    losses = [(e, *found) for e in eps_of(group) if (found := _loses(group, other, e))]
+    losses = [loss for loss in losses if loss[1] > loss[2]]
+    return max(losses, key=lambda loss: (loss[1] - loss[2], -loss[0].value), default=None)
+
+
+def beats_noise(story: Story) -> Iterator[Line]:
+    """Noise of the same size against every attack."""
+    evidence, fine, compared = story.evidence, True, False
+    for backbone in evidence.backbones:
+        for norm in evidence.norms:
+            for control in evidence.controls(backbone, norm):
+                for group in evidence.attacks(backbone, norm):
+                    compared = True
+                    loss = _worst_loss(group, control)
+                    if loss is not None:
+                        fine = False
+                        yield _loss_line(group, control, loss, "Noise")
+                alone = _noise_alone(evidence, backbone, norm, control)
+                if alone:
+                    fine = False
+                    yield alone
+    if compared and fine:
+        yield Line("green", "No attack breaks fewer images than noise of the same size.")
+    elif not compared and evidence.norms:
+        yield Line("amber", "No noise of the same size was run beside the attacks as a control.")
+
+
+def _noise_alone(
+    evidence: Evidence, backbone: str, norm: str | None, control: Group
+) -> Line | None:
+    missed = {}
+    for e in eps_of(control):
+        broken = evidence.broken(backbone, norm, e)
+        if broken is not None:
+            noise = column(control, f"verified[eps={e.text}]")
+            missed[e] = int((noise & ~broken).sum())
+    if not any(missed.values()):
+        return None
+    e = max(missed, key=lambda k: (missed[k], -k.value))
+    return Line(
+        "amber",
+        f"On {code(backbone)} noise of eps {e.text} ({norm_name(norm)}) broke {missed[e]} of the "
+        "images that every attack left right: the attacks can be improved.",
+    )
+
+
+def _loss_line(group: Group, other: Group, loss: tuple[Eps, int, int, float], who: str) -> Line:
+    eps, theirs, mine, p = loss
+    return Line(
+        "red" if p < ALPHA else "amber",
+        f"{who} ({code(other.label)}) beats {code(group.label)} on {code(group.backbone)} at eps "
+        f"{eps.text}: {theirs} images against {mine} (exact McNemar, {p_text(p)}). The attack may "
+        "be failing, not the backbone holding.",
+    )
+
+
+def gradient_wins(story: Story) -> Iterator[Line]:
+    """Attacks without gradients against those with them."""
+    evidence, compared, fine = story.evidence, False, True
+    for backbone in evidence.backbones:
+        for norm in evidence.norms:
+            groups = evidence.attacks(backbone, norm)
+            blind = [g for g in groups if g.plan["knowledge"] in ("score", "decision")]
+            seeing = [g for g in groups if g.plan["knowledge"] == "gradient"]
+            for other in blind:
+                losses = [_worst_loss(group, other) for group in seeing]
+                compared = compared or bool(losses)
+                found = [(x, g) for x, g in zip(losses, seeing, strict=True) if x is not None]
+                if losses and len(found) == len(losses) and found:
+                    fine = False
+                    least = min(found, key=lambda pair: pair[0][1] - pair[0][2])
+                    yield _loss_line(least[1], other, least[0], "An attack without gradients")
+    if compared and fine:
+        yield Line("green", "Attacks with gradients are not beaten by attacks without them.")
+
+
+def costly_wins(story: Story) -> Iterator[Line]:
+    """Cheap searches against costly ones of the same knowledge and norm."""
+    evidence, compared, fine = story.evidence, False, True
+    for backbone in evidence.backbones:
+        for norm in evidence.norms:
+            groups = [
+                g for g in evidence.attacks(backbone, norm) if g.plan["knowledge"] == "gradient"
+            ]
+            for costly in groups:
+                for cheap in groups:
+                    if _passes(cheap) * 4 > _passes(costly):
+                        continue
+                    compared = True
+                    loss = _worst_loss(costly, cheap)
+                    if loss is not None and loss[3] < ALPHA:
+                        fine = False
+                        yield _loss_line(costly, cheap, loss, "The cheaper attack")
+    if compared and fine:
+        yield Line("green", "Longer searches are not beaten by shorter ones.")
+
+
+def _passes(group: Group) -> float:
+    assert group.outcome is not None
+    return sum(float(group.outcome.cost.get(k, 0.0)) for k in ("forward", "backward"))
+
+
+def monotone(story: Story) -> Iterator[Line]:
+    """Robust accuracy must fall, or stay, as eps grows."""
+    checked, fine = False, True
+    for group in story.evidence.landed:
+        if group.plan["kind"] != "attack" or group.plan["targeted"]:
+            continue
+        rates = [
+            (e, 1 - float(np.mean(column(group, f"verified[eps={e.text}]")))) for e in eps_of(group)
+        ]
+        checked = checked or len(rates) > 1
+        for (smaller, before), (larger, after) in itertools.pairwise(rates):
+            if after > before:
+                fine = False
+                yield Line(
+                    "amber",
+                    f"{code(group.label)} on {code(group.backbone)}: robust accuracy rises from "
+                    f"{100 * before:.1f} % at eps {smaller.text} to {100 * after:.1f} % at "
+                    f"{larger.text}, which a working search cannot do.",
+                )
+    if checked and fine:
+        yield Line("green", "No robust accuracy rises with eps.")

@@ -1,0 +1,28 @@
+"""The views in the order of the page. A new view is one file and one line here."""
+
+from __future__ import annotations
+
+from robustlab.reporting.belief import belief
+from robustlab.reporting.breaks import breaks
+from robustlab.reporting.curves import curves
+from robustlab.reporting.gallery import gallery
+from robustlab.reporting.making import making
+from robustlab.reporting.opening import opening
+from robustlab.reporting.probes import probes
+from robustlab.reporting.ranking import ranking
+from robustlab.reporting.section import View
+from robustlab.reporting.tables import tables
+
+__all__ = ["VIEWS"]
+
+VIEWS: list[View] = [
+    opening,
+    belief,
+    curves,
+    ranking,
+    tables,
+    gallery,
+    breaks,
+    probes,
+    making,
+]
