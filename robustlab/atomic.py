@@ -33,6 +33,13 @@ def make_folder(path: Path) -> None:
         ) from None
 
 
+def _cannot_write(path: Path, error: OSError) -> NoVerdict:
+    return NoVerdict(
+        f"cannot write {path}: {error.strerror}; what landed before is kept, "
+        "make room and run the same command again"
+    )
+
+
 @contextlib.contextmanager
 def _beside(path: Path, content: bytes) -> Iterator[Path]:
     """``content`` in a file beside ``path``, gone again unless it was renamed in the meantime."""
@@ -44,10 +51,7 @@ def _beside(path: Path, content: bytes) -> Iterator[Path]:
             os.fsync(file.fileno())
         yield beside
     except OSError as error:
-        raise NoVerdict(
-            f"cannot write {path}: {error.strerror}; what landed before is kept, "
-            "make room and run the same command again"
-        ) from None
+        raise _cannot_write(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
@@ -100,10 +104,7 @@ def file_lock(path: Path) -> Iterator[bool]:
     try:
         opened = path.open("ab")
     except OSError as error:
-        raise NoVerdict(
-            f"cannot write {path}: {error.strerror}; what landed before is kept, "
-            "make room and run the same command again"
-        ) from None
+        raise _cannot_write(path, error) from None
     with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

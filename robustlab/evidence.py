@@ -18,7 +18,18 @@ from robustlab import statistics
 from robustlab.results import Group, Results
 from robustlab.statistics import Rate
 
-__all__ = ["Eps", "Evidence", "Hits", "column", "eps_of", "is_control", "within"]
+__all__ = [
+    "Eps",
+    "Evidence",
+    "Hits",
+    "Standing",
+    "column",
+    "eps_of",
+    "is_control",
+    "stand",
+    "telling_eps",
+    "within",
+]
 
 Hits = NDArray[np.bool_]
 
@@ -135,3 +146,67 @@ def within(group: Group, eps: Eps, kind: str = "verified") -> Hits | None:
 
 def _at_most(value: float, eps: Eps) -> bool:
     return bool(value <= eps.value * (1 + 1e-9))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one backbone stands at one eps of one norm."""
+
+    backbone: str
+    clean: Rate
+    robust: Rate
+    attacks: int
+    strongest: str
+    strongest_rate: Rate
+    noise: Rate | None
+
+
+def telling_eps(evidence: Evidence, norm: str | None) -> Eps | None:
+    """The eps at which robust accuracy, on average, lies nearest to half the clean accuracy.
+
+    The rule looks at the level of the curves, not at their differences: it favours no backbone.
+    """
+    names = [b for b in evidence.backbones if evidence.attacks(b, norm)]
+    common = [
+        e for e in evidence.eps(norm) if all(evidence.robust(b, norm, e).n > 0 for b in names)
+    ]
+    if not common:
+        return None
+    clean = [evidence.clean_rate(b) for b in names]
+    half = float(np.mean([c.value if c.n else 1.0 for c in clean])) / 2
+
+    def gap(e: Eps) -> float:
+        return abs(float(np.mean([evidence.robust(b, norm, e).value for b in names])) - half)
+
+    return min(common, key=lambda e: (round(gap(e), 12), e.value))
+
+
+def stand(evidence: Evidence, norm: str | None, eps: Eps) -> list[Standing]:
+    """The standing of every backbone that was attacked in this norm."""
+    found = []
+    for backbone in evidence.backbones:
+        single = [
+            (statistics.rate(~hits), group.label)
+            for group in evidence.attacks(backbone, norm)
+            if (hits := within(group, eps)) is not None
+        ]
+        if not single:
+            continue
+        rate, label = min(single, key=lambda pair: pair[0].value)
+        noise = [
+            statistics.rate(~hits)
+            for group in evidence.controls(backbone, norm)
+            if (hits := within(group, eps)) is not None
+        ]
+        found.append(
+            Standing(
+                backbone=backbone,
+                clean=evidence.clean_rate(backbone),
+                robust=evidence.robust(backbone, norm, eps),
+                attacks=len(single),
+                strongest=label,
+                strongest_rate=rate,
+                noise=min(noise, key=lambda r: r.value) if noise else None,
+            )
+        )
+    return found

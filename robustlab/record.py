@@ -60,6 +60,7 @@ class Record:
         pictures: names and captions of the pictures in the arrays file.
         seconds: wall time; started: ISO 8601, UTC.
         device, threads: where it ran.
+        arrays: SHA-256 of the arrays file; a damaged one is told from a whole one by it.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Record:
     started: str = ""
     device: str = ""
     threads: int = 0
+    arrays: str = ""
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from robustlab import catalogue, shelf
 from robustlab.errors import BadRequest, choices
 from robustlab.identity import canonical, code_fingerprint, identity, source_fingerprint
@@ -208,6 +210,8 @@ def bind(registered: Registered, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _conform(value: Any, annotation: Any, name: str, owner: str) -> Any:
     """``value`` as ``annotation`` asks: an int passes for a float, one eps for a list of them."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if annotation == list[str] and not isinstance(value, list | tuple):
         value = [value]
     if annotation == list[str]:

@@ -20,9 +20,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ import numpy as np
 
 from robustlab import atomic
 from robustlab.errors import BadRequest, NoVerdict
+from robustlab.identity import fingerprint
 from robustlab.outcome import Outcome, Picture
 from robustlab.record import SCHEMA, Record
 
@@ -100,9 +100,11 @@ class Store:
         blocks |= {f"picture:{p.name}": p.pixels for p in outcome.pictures}
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **blocks)
+        arrays = buffer.getvalue()
+        landed = replace(record, arrays=fingerprint([arrays]))
         for name, content in (
-            (f"{record.id}.npz", buffer.getvalue()),
-            (f"{record.id}.json", _json_bytes(record.to_json())),
+            (f"{record.id}.npz", arrays),
+            (f"{record.id}.json", _json_bytes(landed.to_json())),
         ):
             atomic.sweep(self.cells / name)
             atomic.write(self.cells / name, content)
@@ -122,13 +124,13 @@ class Store:
         record = self.record(cell)
         if record is None:
             raise NoVerdict(f"cell {cell} of {self.folder} has not landed; run the suite again")
-        try:
-            with np.load(self.cells / f"{cell}.npz", allow_pickle=False) as file:
-                blocks = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile):
+        arrays = (self.cells / f"{cell}.npz").read_bytes()
+        if fingerprint([arrays]) != record.arrays:
             raise NoVerdict(
                 f"{self.cells / cell}.npz is damaged; delete it and run the suite again"
-            ) from None
+            )
+        with np.load(io.BytesIO(arrays), allow_pickle=False) as file:
+            blocks = {name: file[name] for name in file.files}
         captions = dict(record.pictures)
         return Outcome(
             samples=_part(blocks, "sample:"),

@@ -106,10 +106,17 @@ def check_budget(attack: Attack, backbone: Backbone, data: Data, *, seed: int = 
 
 def check_seed(attack: Attack, backbone: Backbone, data: Data) -> None:
     """Equal seeds give equal bytes, whatever the global generators hold."""
-    first = attack(backbone, data, seed=1)
-    torch.manual_seed(987)
-    np.random.seed(987)
-    second = attack(backbone, data, seed=1)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
+    try:
+        results = []
+        for stray in (123, 987):
+            torch.manual_seed(stray)
+            np.random.seed(stray)
+            results.append(attack(backbone, data, seed=1))
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+    first, second = results
     assert np.array_equal(first.images, second.images), "equal seeds gave different images"
     assert np.array_equal(first.verified, second.verified), "equal seeds gave different verdicts"
 

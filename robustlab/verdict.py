@@ -1,7 +1,6 @@
-"""What a run says, computed: standings, paired comparisons, the finding and its sentences.
+"""What a run says, computed: paired comparisons, the finding and its sentences.
 
-Sentences are plain text; names stand between backticks. The eps they speak of is chosen by a rule
-that looks at the level of the curves, not at their differences, so that it favours no backbone.
+Sentences are plain text; names stand between backticks.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from robustlab import statistics
-from robustlab.evidence import Eps, Evidence, within
-from robustlab.statistics import Paired, Rate
+from robustlab.evidence import Eps, Evidence, Standing, stand, telling_eps
+from robustlab.statistics import Paired
 
 __all__ = [
     "Comparison",
-    "Standing",
     "Verdict",
     "code",
     "compare",
@@ -27,24 +25,9 @@ __all__ = [
     "plain_text",
     "plural",
     "reach_verdict",
-    "stand",
-    "telling_eps",
 ]
 
 ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where one backbone stands at one eps of one norm."""
-
-    backbone: str
-    clean: Rate
-    robust: Rate
-    attacks: int
-    strongest: str
-    strongest_rate: Rate
-    noise: Rate | None
 
 
 @dataclass(frozen=True)
@@ -78,54 +61,6 @@ class Verdict:
     eps: Eps | None = None
     standings: tuple[Standing, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
-
-
-def telling_eps(evidence: Evidence, norm: str | None) -> Eps | None:
-    """The eps at which robust accuracy, on average, lies nearest to half the clean accuracy."""
-    names = [b for b in evidence.backbones if evidence.attacks(b, norm)]
-    common = [
-        e for e in evidence.eps(norm) if all(evidence.robust(b, norm, e).n > 0 for b in names)
-    ]
-    if not common:
-        return None
-    clean = [evidence.clean_rate(b) for b in names]
-    half = float(np.mean([c.value if c.n else 1.0 for c in clean])) / 2
-
-    def gap(e: Eps) -> float:
-        return abs(float(np.mean([evidence.robust(b, norm, e).value for b in names])) - half)
-
-    return min(common, key=lambda e: (round(gap(e), 12), e.value))
-
-
-def stand(evidence: Evidence, norm: str | None, eps: Eps) -> list[Standing]:
-    """The standing of every backbone that was attacked in this norm."""
-    found = []
-    for backbone in evidence.backbones:
-        single = [
-            (statistics.rate(~hits), group.label)
-            for group in evidence.attacks(backbone, norm)
-            if (hits := within(group, eps)) is not None
-        ]
-        if not single:
-            continue
-        rate, label = min(single, key=lambda pair: pair[0].value)
-        noise = [
-            statistics.rate(~hits)
-            for group in evidence.controls(backbone, norm)
-            if (hits := within(group, eps)) is not None
-        ]
-        found.append(
-            Standing(
-                backbone=backbone,
-                clean=evidence.clean_rate(backbone),
-                robust=evidence.robust(backbone, norm, eps),
-                attacks=len(single),
-                strongest=label,
-                strongest_rate=rate,
-                noise=min(noise, key=lambda r: r.value) if noise else None,
-            )
-        )
-    return found
 
 
 def compare(evidence: Evidence, norm: str | None, eps: Eps) -> list[Comparison]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import random
+import typing
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -173,13 +174,14 @@ _NEEDED = object()
 def _parameters(cls: Any) -> dict[str, tuple[Any, Any]]:
     """Constructor parameters that a TOML file can write: numbers, words, flags and none."""
     found = {}
+    hints = typing.get_type_hints(cls.__init__)
     for parameter in inspect.signature(cls).parameters.values():
         default = _NEEDED if parameter.default is parameter.empty else parameter.default
         plain = default is _NEEDED or isinstance(default, bool | int | float | str | None)
         if parameter.name in (*_OWN, "distance") or not plain:
             continue
-        kind = type(default) if isinstance(default, bool | int | float | str) else Any
-        found[parameter.name] = (kind, default)
+        hint = hints.get(parameter.name, Any)
+        found[parameter.name] = (hint if hint in (bool, int, float, str) else Any, default)
     return found
 
 

@@ -17,5 +17,5 @@ def write_report(results: Results, path: Path) -> Path:
     """
     from robustlab.reporting.page import build_page
 
-    atomic.write(path, build_page(results).encode())
+    atomic.write(path, build_page(results).encode("utf-8", "replace"))
     return path

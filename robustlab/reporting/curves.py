@@ -176,8 +176,8 @@ def _frame(axes: Axes, ticks: dict[float, str], norm: str | None, size: tuple[in
     kept: list[float] = []
     widest = max(map(len, ticks.values()), default=1)
     room = largest * (8 * widest + 8) / (size[0] - 60)
-    for value in sorted(ticks, reverse=True):  # the largest is kept, crowded ones give way
-        if not kept or kept[-1] - value > room:
+    for value in sorted(ticks, key=lambda v: (v > 0, -v)):  # 0 and the largest stay, others yield
+        if all(abs(value - other) > room for other in kept):
             kept.append(value)
     axes.set_xticks(kept, [ticks[v] for v in kept])
     axes.figure.supxlabel(f"eps ({norm_name(norm)})", fontsize=13, color=MUTED)

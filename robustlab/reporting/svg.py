@@ -101,6 +101,7 @@ def _prefixed(text: str, prefix: str) -> str:
 def _themed(text: str) -> str:
     for stand_in, value in _THEME.items():
         text = text.replace(stand_in, value)
-    # The shorthand would set matplotlib's font; size, weight and anchor are enough.
+    # The page's font, whether this matplotlib writes its own as a shorthand or by name.
     text = re.sub(r"font: (?:\w+ )*?([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    text = re.sub(r"font-family: [^;\"]*; ?", "", text)
     return re.sub(r"\n\s*", "\n", text)

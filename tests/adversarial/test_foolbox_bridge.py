@@ -1,0 +1,92 @@
+"""Foolbox by name: its own parameters, its own results, one image at a time."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from robustlab import attack, testing
+from robustlab.adversarial.foolbox_bridge import _foolbox
+from robustlab.backbones import Backbone
+from robustlab.data import Data
+from robustlab.errors import BadRequest
+from robustlab.registry import bind, resolve
+
+
+def test_parameters_are_foolboxs_own() -> None:
+    registered = resolve("foolbox:L2CarliniWagnerAttack")
+    bound = bind(registered, {"eps": "1", "steps": 7, "confidence": 0.5})
+    made = registered.obj(**bound)._made()
+    assert (made.steps, made.confidence, made.binary_search_steps) == (7, 0.5, 9)
+    assert bound["norm"] == "l2"
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("L2CarliniWagnerAtack", {}, "did you mean 'L2CarliniWagnerAttack'"),
+        ("L2CarliniWagnerAttack", {"step": 3}, "did you mean 'steps'"),
+        ("L2CarliniWagnerAttack", {"norm": "linf"}, "not one of its norms"),
+        ("L0FMNAttack", {}, "norm that is not built yet"),
+        ("HopSkipJumpAttack", {"norm": "linf"}, "measures l2, not linf"),
+    ],
+)
+def test_a_wrong_request_names_what_is_right(
+    lenet: Backbone, digits: Data, name: str, params: dict[str, object], message: str
+) -> None:
+    with pytest.raises(BadRequest, match=message):
+        attack(f"foolbox:{name}", lenet, digits, eps="1", **params)  # type: ignore[arg-type]
+
+
+def test_it_finds_what_foolbox_finds(lenet: Backbone, digits: Data) -> None:
+    """Deterministic DeepFool, image by image, is foolbox's own DeepFool to the verdict."""
+    few = digits.subset(np.arange(8))
+    ours = attack("foolbox:L2DeepFoolAttack", lenet, few, eps=["2"], steps=20, fast=False)
+    foolbox = _foolbox()
+    model = foolbox.PyTorchModel(lenet.network, bounds=(0, 1), device="cpu")
+    x, y = torch.tensor(few.batch(np.arange(8))), torch.tensor(np.asarray(few.labels))
+    for row in range(8):
+        _, theirs, _ = foolbox.attacks.L2DeepFoolAttack(steps=20)(
+            model, x[row : row + 1], y[row : row + 1], epsilons=None
+        )
+        assert np.allclose(ours.images[0][row], theirs.detach().numpy()[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("LinfPGD", {"eps": ["0.05", "0.1"], "steps": 10}),
+        ("L2CarliniWagnerAttack", {"eps": ["1", "2"], "steps": 15, "binary_search_steps": 2}),
+        ("DDNAttack", {"eps": ["1", "2"], "steps": 15}),
+        ("L2AdditiveGaussianNoiseAttack", {"eps": ["2", "6"]}),
+    ],
+)
+def test_bridged_attacks_keep_the_contract(
+    lenet: Backbone, digits: Data, name: str, params: dict[str, object]
+) -> None:
+    registered = resolve(f"foolbox:{name}")
+    made = registered.obj(**bind(registered, params))
+    testing.check_attack(made, lenet, digits.subset(np.arange(12)))
+
+
+def test_batches_make_companions_matter_and_say_so(lenet: Backbone, digits: Data) -> None:
+    """The mutant of one image at a time: foolbox's batch-wise draws break the contract."""
+    registered = resolve("foolbox:L2AdditiveGaussianNoiseAttack")
+    batched = registered.obj(**bind(registered, {"eps": ["12"], "batched": True}))
+    few = digits.subset(np.arange(20))
+    assert "Batch-dependent" in batched(lenet, few).notes[0]
+    with pytest.raises(AssertionError, match="changed the verdict"):
+        testing.check_batch_and_order(batched, lenet, few)
+
+
+def test_the_callers_random_streams_are_put_back(lenet: Backbone, digits: Data) -> None:
+    random.seed(3)
+    np.random.seed(3)
+    torch.manual_seed(3)
+    before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+    attack("foolbox:LinfPGD", lenet, digits.subset([0, 1]), eps="0.1", steps=2)
+    after = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+    assert before == after

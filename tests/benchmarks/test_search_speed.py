@@ -1,0 +1,69 @@
+"""PGD-40, nothing dropped, beside foolbox and torchattacks: same network, images and steps."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from robustlab.adversarial import Access, Threat, gradient_search
+from robustlab.adversarial.fastpath import search_copy
+from robustlab.adversarial.foolbox_bridge import _foolbox
+from robustlab.backbones import Backbone, load_backbone
+from robustlab.data import load_data
+
+pytestmark = pytest.mark.benchmark
+
+
+def _resnet18() -> nn.Module:
+    """ResNet-18 in CIFAR shape: 3x3 stem of stride 1, no first pooling; random weights."""
+    torch.manual_seed(0)
+    module = torchvision.models.resnet18(num_classes=10)
+    module.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    module.maxpool = nn.Identity()
+    return module.eval()
+
+
+def _case(name: str, full: bool) -> tuple[Backbone, torch.Tensor]:
+    if name == "lenet5-max@digits":
+        data = load_data("digits:test", take=128 if full else 16)
+        return load_backbone(name), torch.tensor(data.batch(np.arange(len(data))))
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(32 if full else 2, 3, 32, 32, generator=generator)
+    return Backbone(_resnet18(), input_shape=(3, 32, 32), classes=10), images
+
+
+@pytest.mark.parametrize("name", ["lenet5-max@digits", "resnet18-cifar"])
+def test_pgd_search(pair: Any, benchmark: Any, name: str) -> None:
+    backbone, x = _case(name, benchmark.enabled)
+    y, eps, steps = backbone(x).argmax(dim=1), 0.1, 40 if benchmark.enabled else 2
+    ours_network = search_copy(backbone.network, backbone.input_shape)
+    theirs_network = copy.deepcopy(backbone.network).requires_grad_(True)
+    foolbox = _foolbox()
+    model = foolbox.PyTorchModel(theirs_network, bounds=(0, 1), device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torchattacks
+
+        other = torchattacks.PGD(
+            theirs_network, eps=eps, alpha=eps / 16, steps=steps, random_start=False
+        )
+    attack = foolbox.attacks.LinfPGD(rel_stepsize=1 / 16, steps=steps, random_start=False)
+
+    def ours() -> object:
+        threat, access = Threat("linf", eps), Access(ours_network, len(x))
+        return gradient_search(
+            access, x, y, x, threat, steps=steps, step_size=eps / 16, early_exit=False
+        )
+
+    def foolboxs() -> object:
+        return attack.run(model, x, foolbox.criteria.Misclassification(y), epsilon=eps)
+
+    rounds = 9 if name.startswith("lenet") else 3
+    pair({"ours": ours, "foolbox": foolboxs, "torchattacks": lambda: other(x, y)}, rounds)
