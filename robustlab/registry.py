@@ -80,7 +80,7 @@ def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T]
         known, shipped = _REGISTERED.get(name), catalogue.entries().get(name)
         owner = None
         if known is not None and _place(known.obj) != _place(obj):
-            owner = _place(known.obj)[0]
+            owner = _place(known.obj)[0] or "code typed in before"
         if shipped is not None and shipped.module != obj.__module__:
             owner = str(shipped.file)
         if owner is not None:
