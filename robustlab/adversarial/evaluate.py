@@ -85,6 +85,8 @@ def _empty(attack: Attack, budgets: Sequence[Budget], backbone: Backbone, data: 
         distance=np.full((k, n), np.inf),
         prediction=np.full((k, n), -1, np.int64),
         confidence=np.full((k, n), np.nan),
+        prediction_8bit=np.full((k, n), -1, np.int64),
+        confidence_8bit=np.full((k, n), np.nan),
         fragile=np.zeros((k, n), bool),
         images=allocate((k, n, *data.shape), dtype),
         images_8bit=allocate((k, n, *data.shape), np.uint8),
@@ -252,13 +254,15 @@ class _Batch:
     def _write(self, index: int, threat: Threat) -> None:
         best, found = self.best, self.found
         verdict, at = best.verdict, (index, self.rows)
-        verified = verdict.verified.cpu().numpy()
+        verified, pixels = verdict.verified.cpu().numpy(), verdict.verified_8bit.cpu().numpy()
         found.claimed[at] = best.claimed.cpu().numpy()
         found.verified[at] = verified
-        found.verified_8bit[at] = verdict.verified_8bit.cpu().numpy()
+        found.verified_8bit[at] = pixels
         found.distance[at] = np.where(verified, verdict.distance.cpu().numpy(), np.inf)
         found.prediction[at] = np.where(verified, verdict.prediction.cpu().numpy(), -1)
         found.confidence[at] = np.where(verified, verdict.confidence.cpu().numpy(), np.nan)
+        found.prediction_8bit[at] = np.where(pixels, verdict.prediction_8bit.cpu().numpy(), -1)
+        found.confidence_8bit[at] = np.where(pixels, verdict.confidence_8bit.cpu().numpy(), np.nan)
         found.fragile[at] = self.judge.fragile(best.x_adv, self.images.y, threat).cpu().numpy()
         found.images[at] = best.x_adv.cpu().numpy()
         found.images_8bit[at] = verdict.images_8bit.cpu().numpy()

@@ -41,7 +41,8 @@ class Found:
         claimed: the attack's own opinion; verified: the lab's, as floats; verified_8bit: as the
             pixels of a PNG.
         distance: norm of the perturbation on the [0, 1] scale, inf where unfooled.
-        prediction, confidence: of the verified image; -1 and NaN where unfooled.
+        prediction, confidence: of the verified image, and with ``_8bit`` of its pixels; -1 and NaN
+            where unfooled.
         fragile: verdict turns with batch size or precision.
         images: float [eps, n, C, H, W], the attack's best candidate; images_8bit: uint8.
         forward, backward: passes spent at that eps.
@@ -63,6 +64,8 @@ class Found:
     distance: Array
     prediction: Array
     confidence: Array
+    prediction_8bit: Array
+    confidence_8bit: Array
     fragile: Array
     images: Array
     images_8bit: Array
@@ -188,6 +191,8 @@ class Found:
             "adversarial": adversarial,
             "picture_row": rows,
             "picture_eps": first,
+            "picture_prediction": self.prediction_8bit[first, rows],
+            "picture_confidence": self.confidence_8bit[first, rows],
         }
 
 

@@ -40,7 +40,8 @@ class Verdict:
         verified: valid and fooled, as floats.
         verified_8bit: verified, and valid and fooled as 8-bit pixels too, the budget measured from
             the clean 8-bit image.
-        distance: norm of the perturbation; prediction, confidence: of the float image.
+        distance: norm of the perturbation; prediction, confidence: of the float image, and with
+            ``_8bit`` of the pixels.
         images_8bit: uint8 [n, C, H, W].
     """
 
@@ -51,6 +52,8 @@ class Verdict:
     distance: Tensor
     prediction: Tensor
     confidence: Tensor
+    prediction_8bit: Tensor
+    confidence_8bit: Tensor
     margin: Tensor
     images_8bit: Tensor
 
@@ -129,6 +132,8 @@ class Judge:
             distance=size,
             prediction=logits.argmax(dim=1),
             confidence=logits.double().softmax(dim=1).amax(dim=1),
+            prediction_8bit=logits_8bit.argmax(dim=1),
+            confidence_8bit=logits_8bit.double().softmax(dim=1).amax(dim=1),
             margin=margin(logits, y, threat.target),
             images_8bit=pixels,
         )

@@ -159,13 +159,13 @@ def _item(story: Story, chosen: Chosen) -> dict[str, Any]:
         return item
     adversarial = arrays["adversarial"][chosen.place]
     moved, factor = magnified(clean, adversarial)
-    after = int(samples[f"adversarial_prediction[eps={chosen.eps}]"][row])
+    after = int(arrays["picture_prediction"][chosen.place])
     item |= {
         "adversarial": data_uri(as_picture(adversarial)),
         "moved": data_uri(moved),
         "factor": factor,
         "after": class_name(story, after) if after >= 0 else "another class",
-        "after_sure": _percent(samples[f"adversarial_confidence[eps={chosen.eps}]"][row]),
+        "after_sure": _percent(arrays["picture_confidence"][chosen.place]),
     }
     if "target" in samples:
         item["target"] = class_name(story, int(samples["target"][row]))

@@ -297,7 +297,15 @@ def _pictures(recipe: Recipe, probe: Probe, columns: Any, images: Any, rng: Any)
         "adversarial": np.clip(moved, 0, 255).astype(np.uint8),
         "picture_row": rows,
         "picture_eps": index,
+        "picture_prediction": _at("adversarial_prediction", probe, columns, index, rows),
+        "picture_confidence": _at("adversarial_confidence", probe, columns, index, rows),
     }
+
+
+def _at(name: str, probe: Probe, columns: Any, index: Any, rows: Any) -> Any:
+    """Of each pictured image, the column's value at the eps of its picture."""
+    stacked = np.stack([columns[f"{name}[eps={e}]"] for e in probe.eps])
+    return stacked[np.maximum(index, 0), rows]
 
 
 def _cut(whole: Outcome, start: int, stop: int) -> Outcome:
