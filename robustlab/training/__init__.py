@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustlab.training.loop import Epoch, train
+    from robustlab.training.epoch import Epoch
+    from robustlab.training.loop import train
     from robustlab.training.recipe import Recipe, list_recipes, load_recipe
 
 __all__ = ["Epoch", "Recipe", "list_recipes", "load_recipe", "train"]
 
 _HOMES = {
-    "Epoch": "loop",
+    "Epoch": "epoch",
     "Recipe": "recipe",
     "list_recipes": "recipe",
     "load_recipe": "recipe",

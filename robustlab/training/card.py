@@ -18,7 +18,7 @@ from robustlab.statistics import rate
 from robustlab.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from robustlab.training.loop import Epoch
+    from robustlab.training.epoch import Epoch
 
 __all__ = ["write_network"]
 

@@ -13,7 +13,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,27 +27,12 @@ from robustlab.data import Data, load_data
 from robustlab.errors import BadRequest, RobustlabError, choices
 from robustlab.training.augment import augmented
 from robustlab.training.card import write_network
+from robustlab.training.epoch import Epoch
 from robustlab.training.recipe import Recipe, load_recipe
 
-__all__ = ["Epoch", "train"]
+__all__ = ["train"]
 
 _PARTS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Where a training stands after one epoch: mean losses in nats, accuracy in [0, 1]."""
-
-    epoch: int
-    epochs: int
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-
-    @property
-    def better(self) -> tuple[float, float]:
-        """What is compared: accuracy first, then the loss; `max` keeps the earliest of equals."""
-        return self.val_accuracy, -self.val_loss
 
 
 def train(

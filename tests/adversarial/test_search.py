@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustlab import attack
 from robustlab.adversarial import Access, Threat, gradient_search
 from robustlab.adversarial import search as search_module
-from robustlab.adversarial.evaluate import _Batch
+from robustlab.adversarial.batch import Batch
 from robustlab.adversarial.fastpath import search_copy
 from robustlab.adversarial.losses import LOSSES, cross_entropy, fooled, margin
 from robustlab.backbones import Backbone
@@ -95,9 +95,9 @@ def test_restarts_that_repeat_one_start_are_caught(
     lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mutant of the test above: every restart draws the first start."""
-    whole = _Batch._search
+    whole = Batch._search
     monkeypatch.setattr(
-        _Batch, "_search", lambda self, rows, threat, restart, i: whole(self, rows, threat, 0, i)
+        Batch, "_search", lambda self, rows, threat, restart, i: whole(self, rows, threat, 0, i)
     )
     one = attack("pgd", lenet, digits, eps=["0.08"], steps=2, restarts=1)
     many = attack("pgd", lenet, digits, eps=["0.08"], steps=2, restarts=6)
