@@ -32,11 +32,11 @@ def search_copy(network: nn.Module, input_shape: Sequence[int], *, fast: bool = 
 
 
 def _folded(network: nn.Module, input_shape: Sequence[int]) -> nn.Module:
-    from torch.fx.experimental.optimization import fuse
-
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # torch 2.11 warns of itself on this import
+            from torch.fx.experimental.optimization import fuse
+
             folded: nn.Module = fuse(network)
     except Exception:  # tracing runs the user's own forward: anything may be raised there
         return network
