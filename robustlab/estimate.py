@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from robustlab.adversarial.fastpath import search_copy
+from robustlab.adversarial.images import working_dtype
 from robustlab.backbones import Backbone
 from robustlab.plan import Cell, Plan
 
@@ -54,10 +55,19 @@ def _passes(cell: Cell) -> int:
 
 def _seconds_a_pass(backbone: Backbone) -> float:
     """Mean of a forward and a backward pass of an image, measured on a small batch of noise."""
-    network = search_copy(backbone.network, backbone.input_shape)
-    x = torch.rand(_BATCH, *backbone.input_shape, dtype=backbone.dtype, device=backbone.device)
+    network, dtype = search_copy(backbone.network, backbone.input_shape)
+    dtype = dtype or working_dtype(backbone)
+    x = torch.rand(_BATCH, *backbone.input_shape, dtype=dtype, device=backbone.device)
     x.requires_grad_(True)
     torch.autograd.grad(network(x).sum(), x)  # the first call pays for set-up
+    _wait(backbone.device)
     start = time.perf_counter()
     torch.autograd.grad(network(x).sum(), x)
+    _wait(backbone.device)
     return (time.perf_counter() - start) / (2 * _BATCH)
+
+
+def _wait(device: torch.device) -> None:
+    """A GPU works on after the call returns; the clock must not."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

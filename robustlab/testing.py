@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustlab.adversarial import Attack, Found, Judge, Threat
+from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.identity import fingerprint
@@ -74,25 +75,22 @@ def check_budget(attack: Attack, backbone: Backbone, data: Data, *, seed: int = 
     8-bit pixels hold the same.
     """
     found = attack(backbone, data, seed=seed)
-    judge = Judge(backbone.network, backbone.dtype)
-    pixels = torch.tensor(data.batch_8bit(np.arange(len(data))))
-    clean = torch.tensor(data.batch(np.arange(len(data)))).to(backbone.dtype)
-    clean = pixels.to(backbone.dtype) / 255 if data.is_8bit else clean
-    labels = torch.tensor(np.asarray(data.labels))
-    target = None if found.target is None else torch.tensor(found.target)
+    judge, device = Judge(backbone.network, backbone.dtype), backbone.device
+    clean, pixels = load_pixels(data, np.arange(len(data)), backbone)
+    labels = torch.tensor(np.asarray(data.labels), device=device)
+    target = None if found.target is None else torch.tensor(found.target, device=device)
     for row, budget in enumerate(attack.budgets(backbone.input_shape)):
         threat = Threat(found.norm, budget.value, target)
-        images = torch.tensor(np.asarray(found.images[row])).to(backbone.dtype)
+        images = torch.tensor(np.asarray(found.images[row])).to(clean)
         verdict = judge.verify(clean, pixels, labels, images, threat)
-        claimed, verified = found.verified[row], verdict.verified.numpy()
+        claimed, verified = found.verified[row], verdict.verified.cpu().numpy()
         stray = np.flatnonzero(claimed & ~verified)
         assert stray.size == 0, f"eps {budget.text}: images {stray[:5]} do not verify again"
-        shown = torch.tensor(np.asarray(found.images_8bit[row])).to(backbone.dtype) / 255
-        grey = pixels.to(backbone.dtype) / 255
-        inside, _ = judge.within(shown, grey, threat)
+        shown = torch.tensor(np.asarray(found.images_8bit[row])).to(clean) / 255
+        inside, _ = judge.within(shown, pixels.to(clean) / 255, threat)
         prediction = backbone(shown).argmax(dim=1)
         wrong = prediction != labels if target is None else prediction == target
-        stray = np.flatnonzero(found.verified_8bit[row] & ~(inside & wrong).numpy())
+        stray = np.flatnonzero(found.verified_8bit[row] & ~(inside & wrong).cpu().numpy())
         assert stray.size == 0, f"eps {budget.text}: pixels of {stray[:5]} do not verify again"
         assert np.isfinite(found.distance[row][claimed]).all(), "a verified image has no distance"
         assert np.isinf(found.distance[row][~claimed]).all(), "an unfooled image has a distance"

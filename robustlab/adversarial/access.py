@@ -27,11 +27,19 @@ class Access(nn.Module):
         n: number of images in the batch.
         referee: the lab's own check of a claimed success, used to let images leave the search;
             without one nothing leaves.
+        dtype: precision the network wants its images in, if not theirs.
     """
 
-    def __init__(self, network: nn.Module, n: int, referee: Referee | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        n: int,
+        referee: Referee | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.dtype = dtype
         self.referee = referee
         self.rows = torch.arange(n)
         self.forward_passes: NDArray[Any] = np.zeros(n)
@@ -42,7 +50,7 @@ class Access(nn.Module):
         """The same access for some of the images; counts go to the same place."""
         part = Access.__new__(Access)
         nn.Module.__init__(part)
-        part.network, part.referee = self.network, self.referee
+        part.network, part.referee, part.dtype = self.network, self.referee, self.dtype
         part.forward_passes, part.backward_passes = self.forward_passes, self.backward_passes
         part.rows = self.rows[rows.cpu()]
         part.eval()
@@ -53,11 +61,16 @@ class Access(nn.Module):
         rows = self.rows.numpy()
         share = x.shape[0] / max(1, len(rows))
         self.forward_passes[rows] += share
-        logits: Tensor = self.network(x)
+        logits = self.logits(x)
         if logits.requires_grad:
             count: Any = logits.register_hook  # untyped in torch
             count(lambda _: self._count_backward(rows, share))
         return logits
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits that no attack asked for, and that are not counted."""
+        answer: Tensor = self.network(x.to(self.dtype or x.dtype)).to(x.dtype)
+        return answer
 
     def _count_backward(self, rows: NDArray[Any], share: float) -> None:
         self.backward_passes[rows] += share

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustlab.adversarial.access import Access
 from robustlab.adversarial.found import Found
-from robustlab.adversarial.losses import fooled
+from robustlab.adversarial.losses import correct, fooled
 from robustlab.adversarial.threats import Threat
 from robustlab.adversarial.verification import Judge, Verdict
 from robustlab.randomness import SampleRandom
@@ -66,10 +66,15 @@ class Best:
     verdict: Verdict
 
     def update(self, rows: Tensor, x_adv: Tensor, claimed: Tensor, found: Verdict) -> None:
-        """Take over the rows where a new candidate is better; an invalid one never is."""
+        """Take over the rows where a new candidate is better; an invalid one never is.
+
+        Better is: verified, verified at 8 bits; among equals the smaller perturbation, among
+        failures the larger margin.
+        """
         old, new = self.verdict.rank()[rows], found.rank()
-        closer = (new == old) & (new == 0) & (found.margin > self.verdict.margin[rows])
-        take = (new > old) | (closer & found.valid)
+        smaller = (new > 0) & (found.distance < self.verdict.distance[rows])
+        nearer = (new == 0) & (found.margin > self.verdict.margin[rows])
+        take = (new > old) | ((new == old) & found.valid & (smaller | nearer))
         kept = rows[take]
         self.x_adv[kept] = x_adv[take]
         self.claimed[rows] |= claimed
@@ -84,6 +89,7 @@ class Batch:
     attack: Attacker
     budgets: Sequence[Budget]
     network: nn.Module
+    dtype: torch.dtype | None
     judge: Judge
     images: Images
     seed: int
@@ -93,11 +99,12 @@ class Batch:
     def run(self) -> None:
         images = self.images
         clean = self.judge.verify(images.x, images.pixels, images.y, images.x, self.threat(0.0))
-        self.best = Best(images.x.clone(), clean.verified.clone(), clean)
-        # What the network gets wrong unattacked needs no attack; what is labelled as the target
-        # cannot be driven to a mistake there.
-        wanted = ~clean.fooled if images.target is None else images.y != images.target
-        self.wanted = wanted & ~clean.verified
+        self.best = Best(images.x.clone(), torch.zeros_like(clean.fooled), clean)
+        # What the network gets wrong unattacked, as floats and as pixels, needs no attack; what is
+        # labelled as the target cannot be driven to a mistake there.
+        self.wanted = clean.rank() < 2
+        if images.target is not None:
+            self.wanted &= images.y != images.target
         self._write_clean()
         order = sorted(range(len(self.budgets)), key=lambda index: self.budgets[index].value)
         if self.attack.minimum_norm:
@@ -148,22 +155,28 @@ class Batch:
             )
             return verdict.rank() == 2
 
-        access = Access(self.network, len(rows), referee if self.attack.early_exit else None)
+        access = Access(
+            self.network,
+            len(rows),
+            referee if self.attack.early_exit else None,
+            self.dtype,
+        )
         ids = [images.ids[row] for row in rows.tolist()]
-        random = SampleRandom(self.seed, ids, self.attack.norm, repr(threat.eps), restart)
+        # A search for the smallest perturbation must not depend on which budgets are asked for.
+        scale = "smallest" if self.attack.minimum_norm else repr(threat.eps)
+        random = SampleRandom(self.seed, ids, self.attack.norm, scale, restart)
         start = self.attack.start(x, part, random)
         with torch.no_grad():
             answer = self.attack.search(access, x, y, start, part, random)
-            x_adv, claimed = answer if isinstance(answer, tuple) else self._claims(answer, y, part)
-        x_adv = x_adv.detach().clamp(0.0, 1.0)  # NaN stays NaN, and fails verification
+            images_found, claim = answer if isinstance(answer, tuple) else (answer, None)
+            x_adv = images_found.detach().to(x.dtype)
+            # What an attack that returns images alone claims: what its own network says of them.
+            claimed = fooled(access.logits(x_adv), y, part.target) if claim is None else claim
+        x_adv = x_adv.clamp(0.0, 1.0)  # NaN stays NaN, and fails verification
         places = self.rows[rows.cpu().numpy()]
         self.found.forward[index, places] += access.forward_passes
         self.found.backward[index, places] += access.backward_passes
         return x_adv, claimed
-
-    def _claims(self, x_adv: Tensor, y: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
-        """What an attack that returns images alone claims: what its own network says of them."""
-        return x_adv, fooled(self.network(x_adv), y, threat.target)
 
     def _judge(self, rows: Tensor, x_adv: Tensor, claimed: Tensor, threat: Threat) -> None:
         images, part = self.images, threat.narrow(rows)
@@ -179,7 +192,7 @@ class Batch:
         found.clean_prediction[rows] = prediction.cpu().numpy()
         confidence = images.logits.double().softmax(dim=1).amax(dim=1)
         found.clean_confidence[rows] = confidence.cpu().numpy()
-        found.clean_correct[rows] = (~fooled(images.logits, images.y)).cpu().numpy()
+        found.clean_correct[rows] = correct(images.logits, images.y).cpu().numpy()
         if found.target is not None and images.target is not None:
             found.target[rows] = images.target.cpu().numpy()
 

@@ -1,11 +1,16 @@
-"""Clean accuracy: what the network says of the images before anything is done to them."""
+"""Clean accuracy, and whether the network's outputs are what every attack takes them for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
-from robustlab.adversarial.losses import fooled
+from robustlab.adversarial.images import exact_kernels, load_pixels
+from robustlab.adversarial.losses import correct
+from robustlab.adversarial.verification import Judge
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.outcome import Metric, Outcome
@@ -13,45 +18,71 @@ from robustlab.registry import probe
 
 __all__ = ["clean"]
 
-_PROBABILITIES = (
-    "The outputs are non-negative and sum to one: probabilities, not logits. Gradients through a "
-    "softmax vanish where the network is sure, so attacks look weaker than they are."
-)
-_LOG_PROBABILITIES = "The exponentials of the outputs sum to one: log-probabilities, not logits."
+_WITNESSES = 8  # images that are classified twice, and alone
+_TOLERANCE = 1e-3  # of the largest logit; rounding moves logits by a millionth of it
 
 
-@probe("clean")
+@probe("clean", version=2)
 def clean(backbone: Backbone, data: Data, *, batch: int = 128) -> Outcome:
-    """Predictions and confidences on unattacked images.
+    """Predictions and confidences on unattacked images; each note is a reason for distrust.
 
     batch: images at a time
     """
-    logits = np.concatenate(
-        [
-            backbone(data.batch(np.arange(first, min(first + batch, len(data)))))
-            .double()
-            .cpu()
-            .numpy()
-            for first in range(0, len(data), batch)
-        ]
-    )
-    tensor, labels = torch.tensor(logits), torch.tensor(data.labels)
+    judge = Judge(backbone.network, backbone.dtype)
+
+    def logits_of(rows: object) -> Tensor:
+        return judge.logits(load_pixels(data, rows, backbone)[0]).double().cpu()
+
+    with exact_kernels():
+        firsts = range(0, len(data), batch)
+        logits = torch.cat([logits_of(np.arange(i, min(i + batch, len(data)))) for i in firsts])
+        few = np.arange(min(_WITNESSES, len(data)))
+        together, again = logits_of(few), logits_of(few)
+        alone = torch.cat([logits_of(few[i : i + 1]) for i in few])
+    labels = torch.tensor(data.labels)
     samples = {
         "id": np.array(data.ids),
         "label": data.labels,
-        "prediction": logits.argmax(axis=1),
-        "confidence": tensor.softmax(dim=1).amax(dim=1).numpy(),
-        "clean_correct": ~fooled(tensor, labels).numpy(),
+        "prediction": logits.argmax(dim=1).numpy(),
+        "confidence": logits.softmax(dim=1).amax(dim=1).numpy(),
+        "clean_correct": correct(logits, labels).numpy(),
     }
-    notes, arrays = [], {}
-    if bool((logits >= 0).all()) and np.allclose(logits.sum(axis=1), 1, atol=1e-4):
-        notes, arrays = [_PROBABILITIES], {"probabilities": np.array([True])}
-    elif np.allclose(tensor.logsumexp(dim=1).numpy(), 0, atol=1e-4):
-        notes = [_LOG_PROBABILITIES]
     return Outcome(
         samples,
-        arrays,
         metrics={"clean_accuracy": Metric("clean_correct")},
-        notes=notes,
+        notes=[*_of_outputs(logits), *_of_passes(together, again, alone)],
         cost={"forward": float(len(data)), "backward": 0.0},
     )
+
+
+def _of_outputs(logits: Tensor) -> Iterator[str]:
+    broken = int(logits.isnan().any(dim=1).sum())
+    if broken:
+        yield f"{broken} of {len(logits)} images give outputs that are no numbers; they are wrong."
+    elif bool((logits >= 0).all()) and torch.allclose(
+        logits.sum(dim=1), torch.ones(len(logits), dtype=logits.dtype), atol=1e-4
+    ):
+        yield (
+            "The outputs look like probabilities instead of logits: non-negative, and they sum to "
+            "one. Behind a softmax gradients vanish, and an attack may fail for that reason alone."
+        )
+    elif torch.allclose(
+        logits.logsumexp(dim=1), torch.zeros(len(logits), dtype=logits.dtype), atol=1e-4
+    ):
+        yield "The outputs look like log-probabilities instead of logits."
+
+
+def _of_passes(together: Tensor, again: Tensor, alone: Tensor) -> Iterator[str]:
+    if not bool(together.isfinite().all()):
+        return
+    allowed = _TOLERANCE * float(together.abs().max().clamp_min(1e-12))
+    if float((together - again).abs().max()) > allowed:
+        yield (
+            "Two passes over the same images give different outputs: the network is random, and "
+            "every figure here is one draw. Attack its average instead."
+        )
+    elif float((together - alone).abs().max()) > allowed:
+        yield (
+            "An image alone gives other outputs than in a batch: what the others are decides its "
+            "verdict, as with batch norm that uses the batch. No figure here holds for one image."
+        )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robustlab.adversarial.batch import Attacker, Batch, Images
 from robustlab.adversarial.fastpath import search_copy
 from robustlab.adversarial.found import Found, allocate
+from robustlab.adversarial.images import exact_kernels, load_pixels, working_dtype
 from robustlab.adversarial.threats import choose_targets
 from robustlab.adversarial.verification import Judge
 from robustlab.backbones import Backbone
@@ -50,19 +51,20 @@ def evaluate(
     backbone.accepts(data)
     budgets = attack.budgets(backbone.input_shape)
     judge = Judge(backbone.network, backbone.dtype)
-    network = search_copy(backbone.network, backbone.input_shape, fast=fast)
+    network, dtype = search_copy(backbone.network, backbone.input_shape, fast=fast)
     found = _empty(attack, budgets, backbone, data)
-    for first in range(0, len(data), batch):
-        rows = np.arange(first, min(first + batch, len(data)))
-        images = _load(attack, backbone, judge, data, rows, seed)
-        Batch(attack, budgets, network, judge, images, seed, found, rows).run()
+    with exact_kernels():
+        for first in range(0, len(data), batch):
+            rows = np.arange(first, min(first + batch, len(data)))
+            images = _load(attack, backbone, judge, data, rows, seed)
+            Batch(attack, budgets, network, dtype, judge, images, seed, found, rows).run()
     found.notes.extend(attack.notes())
     return found
 
 
 def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
     n, k = len(data), len(budgets)
-    dtype = np.float64 if backbone.dtype == torch.float64 else np.float32
+    dtype = np.float64 if working_dtype(backbone) == torch.float64 else np.float32
     return Found(
         norm=attack.norm,
         eps=tuple(budget.text for budget in budgets),
@@ -92,11 +94,7 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
 def _load(
     attack: Attacker, backbone: Backbone, judge: Judge, data: Data, rows: Array, seed: int
 ) -> Images:
-    pixels = torch.from_numpy(data.batch_8bit(rows)).to(backbone.device)
-    if data.is_8bit:
-        x = pixels.to(backbone.dtype) / 255.0
-    else:
-        x = torch.from_numpy(data.batch(rows)).to(backbone.device, backbone.dtype)
+    x, pixels = load_pixels(data, rows, backbone)
     y = torch.from_numpy(data.labels[rows]).to(backbone.device)
     ids = tuple(data.ids[row] for row in rows)
     logits = judge.logits(x)

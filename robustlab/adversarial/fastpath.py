@@ -1,8 +1,10 @@
 """The network as the search runs it: a frozen copy, so that backward computes the input's gradient
-alone; batch norm folded into convolutions where the graph can be traced; channels-last weights, on
-which convolutions with few channels run several times faster on a CPU.
+alone; half precision raised to float32, in which gradients do not underflow; batch norm folded into
+convolutions where the graph can be traced; channels-last weights, on which convolutions with few
+channels run several times faster on a CPU.
 
-Verification never uses this copy. What it changes is rounding: logits agree to float32's last bits.
+Verification never uses this copy. What it changes is rounding; where a changed copy does not compute
+the same logits, the change is left out.
 """
 
 from __future__ import annotations
@@ -17,21 +19,38 @@ from torch import nn
 
 __all__ = ["search_copy"]
 
+_HALF = (torch.float16, torch.bfloat16)
 
-def search_copy(network: nn.Module, input_shape: Sequence[int], *, fast: bool = True) -> nn.Module:
-    """A frozen copy in evaluation mode; ``fast`` folds batch norm and lays weights channels-last.
 
-    A network that `torch.fx` cannot trace is not folded.
+def search_copy(
+    network: nn.Module, input_shape: Sequence[int], *, fast: bool = True
+) -> tuple[nn.Module, torch.dtype | None]:
+    """A frozen copy in evaluation mode, and the precision it wants its images in (None: theirs).
+
+    ``fast`` folds batch norm and lays weights channels-last.
     """
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
-    if not fast:
-        return frozen
-    if any(isinstance(m, nn.BatchNorm2d) for m in frozen.modules()):
-        frozen = _folded(frozen, input_shape).requires_grad_(False)
-    return frozen.to(memory_format=torch.channels_last)
+    dtype = _dtype(frozen)
+    if dtype in _HALF:
+        raised = copy.deepcopy(frozen).float()
+        if _agree(frozen, raised, input_shape, tolerance=0.05):
+            frozen, dtype = raised, torch.float32
+    if fast and any(isinstance(m, nn.BatchNorm2d) for m in frozen.modules()):
+        folded = _folded(frozen)
+        if folded is not None and _agree(frozen, folded, input_shape, tolerance=1e-3):
+            frozen = folded.eval().requires_grad_(False)
+    if fast:
+        frozen = frozen.to(memory_format=torch.channels_last)
+    return frozen, dtype if dtype in _HALF else None
 
 
-def _folded(network: nn.Module, input_shape: Sequence[int]) -> nn.Module:
+def _dtype(network: nn.Module) -> torch.dtype:
+    weights = [*network.parameters(), *network.buffers()]
+    return next((w.dtype for w in weights if w.is_floating_point()), torch.float32)
+
+
+def _folded(network: nn.Module) -> nn.Module | None:
+    """Convolutions with batch norm inside, None where `torch.fx` cannot trace the network."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch 2.11 warns of itself on this import
@@ -39,15 +58,22 @@ def _folded(network: nn.Module, input_shape: Sequence[int]) -> nn.Module:
 
             folded: nn.Module = fuse(network)
     except Exception:  # tracing runs the user's own forward: anything may be raised there
-        return network
-    return folded.eval() if _agrees(network, folded, input_shape) else network
+        return None
+    return folded
 
 
-def _agrees(network: nn.Module, folded: nn.Module, input_shape: Sequence[int]) -> bool:
-    """Whether a traced copy still computes the same: tracing freezes data-dependent branches."""
-    weight = next(network.parameters())
-    ramp = torch.linspace(0, 1, 2 * math.prod(input_shape), dtype=weight.dtype)
-    images = ramp.view(2, *input_shape).to(weight.device)
-    with torch.no_grad():
-        before, after = network(images), folded(images)
-    return torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max()))
+def _agree(
+    network: nn.Module, changed: nn.Module, input_shape: Sequence[int], *, tolerance: float
+) -> bool:
+    """Whether a changed copy still computes the same: tracing freezes data-dependent branches."""
+    ramp = torch.linspace(0, 1, 2 * math.prod(input_shape), dtype=torch.float64)
+    weights = [*network.parameters(), *network.buffers()]
+    device = weights[0].device if weights else torch.device("cpu")
+    images = ramp.view(2, *input_shape).to(device)
+    try:
+        with torch.no_grad():
+            before = network(images.to(_dtype(network))).double()
+            after = changed(images.to(_dtype(changed))).double()
+    except Exception:  # a forward with a fixed precision inside: keep the copy as it was
+        return False
+    return torch.allclose(before, after, rtol=tolerance, atol=tolerance * float(before.abs().max()))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["LOSSES", "Loss", "cross_entropy", "fooled", "margin"]
+__all__ = ["LOSSES", "Loss", "correct", "cross_entropy", "fooled", "margin"]
 
 Loss = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
@@ -35,17 +35,19 @@ def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     own = y if target is None else target
     chosen = logits.gather(1, own[:, None]).squeeze(1)
     others = logits.scatter(1, own[:, None], -torch.inf).amax(dim=1)
-    return others - chosen if target is None else chosen - others
+    value = others - chosen if target is None else chosen - others
+    # A network that breaks down (NaN) no longer says the true label, nor does it say the target.
+    return value.nan_to_num(nan=torch.inf if target is None else -torch.inf)
+
+
+def correct(logits: Tensor, y: Tensor) -> Tensor:
+    """Whether the prediction (argmax) is the label, bool [n]; logits with a NaN say nothing."""
+    return (logits.argmax(dim=1) == y) & ~logits.isnan().any(dim=1)
 
 
 def fooled(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
-    """Whether the prediction (argmax) is wrong, or is the target; bool [n].
-
-    Logits that are not finite fool nobody: a network that breaks down is not thereby misled.
-    """
-    prediction = logits.argmax(dim=1)
-    reached = prediction != y if target is None else prediction == target
-    return reached & logits.isfinite().all(dim=1)
+    """Whether the attack has its goal: no correct prediction, or the target predicted; bool [n]."""
+    return ~correct(logits, y) if target is None else correct(logits, target)
 
 
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin}

@@ -86,7 +86,7 @@ def _ours(
     geometry: Geometry | None = None,
 ) -> Tensor:
     x, y = _inputs(data, backbone.dtype)
-    network = search_copy(backbone.network, backbone.input_shape, fast=False)
+    network, _ = search_copy(backbone.network, backbone.input_shape, fast=False)
     threat = Threat(norm, EPS[norm], (y + 1) % 10 if targeted else None)
     found, _ = gradient_search(
         Access(network, len(x)),

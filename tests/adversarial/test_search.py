@@ -27,7 +27,7 @@ def _inputs(data: Data) -> tuple[Tensor, Tensor]:
 
 def _best_margin(backbone: Backbone, data: Data, **options: Any) -> Tensor:
     x, y = _inputs(data)
-    access = Access(search_copy(backbone.network, backbone.input_shape), len(x))
+    access = Access(search_copy(backbone.network, backbone.input_shape)[0], len(x))
     settings: dict[str, Any] = {"steps": 15, "step_size": 0.08, "early_exit": False} | options
     found, claimed = gradient_search(access, x, y, x, Threat("linf", 0.08), **settings)
     logits = backbone(found)
@@ -131,7 +131,7 @@ def test_losses_are_summed_not_averaged(
 ) -> None:
     """An image's steps do not shrink with its batch; a batch mean in an L-raw search would."""
     x, y = _inputs(digits)
-    access = Access(search_copy(lenet.network, lenet.input_shape), len(x))
+    access = Access(search_copy(lenet.network, lenet.input_shape)[0], len(x))
     batch = search_module._Batch(access, torch.arange(len(x)), x, y, Threat("linf", 0.1), x)
     _, together = search_module._evaluate(batch, "ce", with_gradient=True)
     one = search_module._Batch(
@@ -213,7 +213,8 @@ def test_the_fast_copy_computes_the_same_logits() -> None:
             part.running_mean.uniform_(-0.5, 0.5)  # type: ignore[union-attr]
             part.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
     x = torch.rand(2, 3, 64, 64)
-    fast = search_copy(module, (3, 64, 64))
+    fast, dtype = search_copy(module, (3, 64, 64))
+    assert dtype is None
     assert not any(isinstance(m, nn.BatchNorm2d) for m in fast.modules())
     assert not any(p.requires_grad for p in fast.parameters())
     with torch.no_grad():
@@ -233,7 +234,7 @@ def test_a_network_that_cannot_be_traced_is_copied_as_it_is() -> None:
 
     module = Branches().eval()
     x = torch.rand(2, 1, 5, 5)
-    copied = search_copy(module, (1, 5, 5))
+    copied, _ = search_copy(module, (1, 5, 5))
     with torch.no_grad():
         assert torch.allclose(copied(x), module(x), atol=1e-5)
         assert torch.allclose(copied(-x), module(-x), atol=1e-5)

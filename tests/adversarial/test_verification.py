@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from robustlab.adversarial import Judge, Threat, to_8bit
+from robustlab.adversarial.losses import fooled, margin
 from robustlab.adversarial.verification import budget_slack
 
 
@@ -69,15 +70,33 @@ def test_a_judge_that_trusts_budgets_is_caught(grey: tuple[Tensor, Tensor, Tenso
     assert bool(verdict.verified)
 
 
-def test_logits_that_are_not_finite_fool_nobody(grey: tuple[Tensor, Tensor, Tensor]) -> None:
-    class Broken(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.full((len(x), 2), torch.nan)
+class _NaN(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.full((len(x), 2), torch.nan)
 
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_network_that_breaks_down_is_wrong_and_at_no_target(
+    grey: tuple[Tensor, Tensor, Tensor], label: int
+) -> None:
+    """NaN logits have an argmax; it must count neither as the label nor as the target."""
     x, pixels, _ = grey
-    verdict = Judge(Broken()).verify(x, pixels, torch.tensor([1]), x, Threat("linf", 0.1))
-    assert not bool(verdict.verified)
-    assert not bool(verdict.verified_8bit)
+    y = torch.tensor([label])
+    wrong = Judge(_NaN()).verify(x, pixels, y, x, Threat("linf", 0.1))
+    assert bool(wrong.verified)
+    assert bool(wrong.verified_8bit)
+    target = Judge(_NaN()).verify(x, pixels, y, x, Threat("linf", 0.1, 1 - y))
+    assert not bool(target.verified)
+    naive = _NaN()(x).argmax(dim=1)  # mutant: argmax alone calls one of the labels correct
+    assert int(naive) in (0, 1)
+
+
+def test_a_masked_class_does_not_hide_mistakes() -> None:
+    """Minus infinity for one class is a way to mask it; the others are judged as ever."""
+    logits = torch.tensor([[1.0, 2.0, -torch.inf], [3.0, 2.0, -torch.inf]])
+    y = torch.tensor([0, 0])
+    assert fooled(logits, y).tolist() == [True, False]
+    assert (margin(logits, y) > 0).tolist() == [True, False]
 
 
 def _candidates(seed: int, norm: str, eps: float) -> tuple[Tensor, Tensor, Threat]:

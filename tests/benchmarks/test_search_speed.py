@@ -43,7 +43,7 @@ def _case(name: str, full: bool) -> tuple[Backbone, torch.Tensor]:
 def test_pgd_search(pair: Any, benchmark: Any, name: str) -> None:
     backbone, x = _case(name, benchmark.enabled)
     y, eps, steps = backbone(x).argmax(dim=1), 0.1, 40 if benchmark.enabled else 2
-    ours_network = search_copy(backbone.network, backbone.input_shape)
+    ours_network, _ = search_copy(backbone.network, backbone.input_shape)
     theirs_network = copy.deepcopy(backbone.network).requires_grad_(True)
     foolbox = _foolbox()
     model = foolbox.PyTorchModel(theirs_network, bounds=(0, 1), device="cpu")
