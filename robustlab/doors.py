@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustlab import catalogue
+from robustlab.errors import BadRequest
 from robustlab.runs import Run, open_run
 from robustlab.suite import Suite, load_suite
 
@@ -57,11 +58,11 @@ def attack(
     from robustlab.registry import bind, resolve
 
     registered = resolve(name)
+    if batch is not None and batch < 1:
+        raise BadRequest(f"batch must be at least 1, not {batch}")
     if registered.kind != "attack":
-        from robustlab.errors import BadRequest
-
         raise BadRequest(f"{name!r} is a probe, not an attack; run it with robustlab.run")
-    budgets = [eps] if isinstance(eps, str | int | float) else list(eps)
+    budgets = [eps] if isinstance(eps, str) or not isinstance(eps, Iterable) else list(eps)
     asked = {"eps": [str(one) for one in budgets], **params}
     bound = bind(registered, asked if norm is None else {**asked, "norm": norm})
     found: Found = registered.obj(**bound)(

@@ -144,6 +144,12 @@ def within(group: Group, eps: Eps, kind: str = "verified") -> Hits | None:
     return np.logical_or.reduce(hits) if hits else None
 
 
+def exactly(group: Group, eps: Eps, kind: str = "verified") -> Hits | None:
+    """Images the group broke at ``eps`` itself; None where it was not run at that eps."""
+    same = [e for e in eps_of(group) if _at_most(e.value, eps) and _at_most(eps.value, e)]
+    return column(group, f"{kind}[eps={same[0].text}]") if same else None
+
+
 def _at_most(value: float, eps: Eps) -> bool:
     return bool(value <= eps.value * (1 + 1e-9))
 
@@ -196,7 +202,7 @@ def stand(evidence: Evidence, norm: str | None, eps: Eps) -> list[Standing]:
         noise = [
             statistics.rate(~hits)
             for group in evidence.controls(backbone, norm)
-            if (hits := within(group, eps)) is not None
+            if (hits := exactly(group, eps)) is not None
         ]
         found.append(
             Standing(

@@ -17,6 +17,16 @@ RESERVED = ("backbone", "probe", "params", "eps")  # columns that the lab puts b
 
 Array = NDArray[Any]
 
+# Arrays an attack hands over with a row for each picture of the gallery.
+PICTURE_ARRAYS = (
+    "adversarial",
+    "clean",
+    "picture_confidence",
+    "picture_eps",
+    "picture_prediction",
+    "picture_row",
+)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -47,7 +57,8 @@ class Outcome:
     Attributes:
         samples: column name -> array of shape [n]; bool, integer, float or text. A column that
             belongs to one eps carries it in its name: ``verified[eps=0.1]``.
-        arrays: anything else worth keeping, any shape.
+        arrays: anything else worth keeping. Arrays with a row an image are joined where a run is
+            split into shards; any other is then kept shard by shard, as ``name[shard=0]``.
         pictures: pictures for the report.
         metrics: summary numbers; left empty, every bool column becomes a rate and every float
             column a mean.

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 
+from robustlab.adversarial.threats import check_target
 from robustlab.backbones import Backbone, load_backbone
 from robustlab.data import Data, load_data
 from robustlab.errors import BadRequest, RobustlabError
@@ -120,7 +122,7 @@ def make_plan(
     for backbone in backbones:
         backbone.accepts(data)
         for bound in probes:
-            _check_budgets(suite, bound, backbone)
+            _check_attack(suite, bound, backbone)
             cells += list(_shards(suite, bound, backbone, data))
     return Plan(suite, tuple(backbones), data, tuple(cells))
 
@@ -132,16 +134,32 @@ def _bind_all(suite: Suite) -> list[Bound]:
         specs.insert(0, (0, ProbeSpec("clean")))
     for number, spec in specs:
         try:
+            _check_writable(spec)
             registered = resolve(_beside(spec.use, suite.folder))
             found += [(registered, bind(registered, params)) for params in spec.bindings()]
         except RobustlabError as error:
             raise error.inside(f"suite {suite.name}.toml, probe {number}") from None
     bounds = [Bound(r, params, _difference(r, params, found)) for r, params in found]
     labels = [bound.label for bound in bounds]
+    if len(set(labels)) < len(labels):  # probes that differ in their budgets alone
+        bounds = [Bound(r, p, _difference(r, p, found, eps=True)) for r, p in found]
+    labels = [bound.label for bound in bounds]
     for label in labels:
         if labels.count(label) > 1:
             raise BadRequest(f"suite {suite.name}.toml: {label!r} stands twice with equal values")
     return bounds
+
+
+def _check_writable(spec: ProbeSpec) -> None:
+    """A suite made in Python must be one that its TOML reads back to."""
+    for name, value in {**spec.params, **spec.sweep}.items():
+        try:
+            tomli_w.dumps({name: value})
+        except TypeError:
+            raise BadRequest(
+                f"parameter {name!r} is {value!r}, which TOML cannot write; "
+                "leave out what is None, give lists for arrays"
+            ) from None
 
 
 def _beside(reference: str, folder: Path) -> str:
@@ -157,11 +175,13 @@ def _difference(
     registered: Registered,
     params: dict[str, Any],
     everything: Iterable[tuple[Registered, dict[str, Any]]],
+    *,
+    eps: bool = False,
 ) -> str:
     """The parameters in which probes of the same name differ, as ``norm=l2, loss=margin``."""
     same = [other for r, other in everything if r.name == registered.name]
     differing = [k for k in params if any(other[k] != params[k] for other in same)]
-    if differing != ["eps"]:
+    if not eps:
         differing = [k for k in differing if k != "eps"]
     return ", ".join(f"{k}={_text(params[k])}" for k in differing)
 
@@ -205,11 +225,14 @@ def _refuse_twins(names: Sequence[str]) -> None:
             raise BadRequest(f"two backbones are called {name!r}; give one of them another name")
 
 
-def _check_budgets(suite: Suite, bound: Bound, backbone: Backbone) -> None:
+def _check_attack(suite: Suite, bound: Bound, backbone: Backbone) -> None:
+    """Budgets need the images' size, targets the classes: both are known only with a backbone."""
     if bound.registered.kind != "attack":
         return
+    attack = bound.registered.obj(**bound.params)
     try:
-        bound.registered.obj(**bound.params).budgets(backbone.input_shape)
+        attack.budgets(backbone.input_shape)
+        check_target(attack.target, backbone.classes)
     except BadRequest as error:
         raise error.inside(f"suite {suite.name}.toml, {bound.label}") from None
 
@@ -228,5 +251,6 @@ def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Itera
             source=source,
             params=bound.params,
             seed=suite.seed,
+            classes=backbone.classes if bound.params.get("target") in backbone.classes else (),
         )
         yield Cell(asked, bound, backbone, part, start, stop)

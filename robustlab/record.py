@@ -30,6 +30,7 @@ class Asked:
         source: fingerprint of the probe's source and of the machinery it runs on.
         params: bound parameters, defaults included, sweep resolved.
         seed: seed of the suite.
+        classes: class names, where a parameter names one of them.
     """
 
     backbone: str
@@ -39,6 +40,7 @@ class Asked:
     source: str
     params: Mapping[str, Any]
     seed: int
+    classes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -59,7 +61,7 @@ class Record:
         metrics, notes, cost: from the outcome.
         pictures: names and captions of the pictures in the arrays file.
         seconds: wall time; started: ISO 8601, UTC.
-        device, threads: where it ran.
+        device, threads, torch: where it ran, and torch's version.
         arrays: SHA-256 of the arrays file; a damaged one is told from a whole one by it.
     """
 
@@ -76,6 +78,7 @@ class Record:
     started: str = ""
     device: str = ""
     threads: int = 0
+    torch: str = ""
     arrays: str = ""
     schema: int = SCHEMA
 

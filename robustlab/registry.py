@@ -31,6 +31,7 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 _REGISTERED: dict[str, Registered] = {}
 _LOADED: dict[Path, str] = {}  # a user's file -> fingerprint of what was executed
+_USER_MODULE = "robustlab_user_"  # how the modules of users' files are called
 # Prefix -> module whose `resolve(name)` returns a Registered: another library's attacks by name.
 _BRIDGES = {"foolbox": "robustlab.adversarial.foolbox_bridge"}
 
@@ -62,7 +63,26 @@ class Registered:
     def source(self) -> str:
         """Fingerprint of the file it stands in and of the machinery it runs on."""
         files = [*(shelf.HOME / "adversarial").glob("*.py"), shelf.HOME / "randomness.py"]
-        return identity([source_fingerprint(files), code_fingerprint(self.obj), self.library])
+        helpers = _helpers(self.obj)
+        own = code_fingerprint(self.obj)
+        return identity([source_fingerprint(files), own, source_fingerprint(helpers), self.library])
+
+
+def _helpers(obj: Any) -> list[Path]:
+    """Modules that lie beside a user's own file, or below it: what it imports decides numbers too.
+
+    All that is imported by now counts, needed or not; an installed package does not.
+    """
+    own = Path(_place(obj)[0] or ".").resolve()
+    if not obj.__module__.startswith(_USER_MODULE):
+        return []
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    paths = {Path(file).resolve() for file in files if file and file.endswith(".py")}
+    return [
+        path
+        for path in paths
+        if path.is_relative_to(own.parent) and path != own and "site-packages" not in path.parts
+    ]
 
 
 def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T], T]:
@@ -143,7 +163,7 @@ def _registered_by(path: Path) -> dict[str, Registered]:
 
 def _execute(path: Path, path_text: str) -> None:
     """Run a user's file as a module of its own; what it registered before is forgotten."""
-    module_name = f"robustlab_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    module_name = f"{_USER_MODULE}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise BadRequest(f"{path_text} cannot be imported as Python")
@@ -151,12 +171,15 @@ def _execute(path: Path, path_text: str) -> None:
         del _REGISTERED[name]
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
+    sys.path.insert(0, str(path.parent))  # so that it may import what lies beside it
     try:
         spec.loader.exec_module(module)
     except BadRequest as error:
         raise error.inside(path_text) from None
     except (Exception, SystemExit) as error:
         raise BadRequest(f"{path_text}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
 
 
 @dataclass(frozen=True)
@@ -171,7 +194,10 @@ def _slots(obj: Callable[..., Any]) -> dict[str, _Slot]:
     if is_dataclass(obj):
         hints = typing.get_type_hints(obj)
         return {f.name: _Slot(hints[f.name], f.default, f.default is MISSING) for f in fields(obj)}
-    hints = typing.get_type_hints(obj)
+    try:
+        hints = typing.get_type_hints(obj)
+    except NameError:  # hints of names that exist for type checkers only: taken as they are
+        hints = {}
     keywords = [p for p in inspect.signature(obj).parameters.values() if p.kind is p.KEYWORD_ONLY]
     return {
         p.name: _Slot(hints.get(p.name, Any), p.default, p.default is p.empty) for p in keywords

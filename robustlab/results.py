@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustlab import statistics
-from robustlab.outcome import Metric, Outcome
+from robustlab.errors import CellFailed
+from robustlab.outcome import PICTURE_ARRAYS, Metric, Outcome
 from robustlab.record import Record
 from robustlab.statistics import Rate
 from robustlab.store import Store
@@ -106,7 +107,12 @@ class Results:
         records = {cell: self.store.record(cell) for cell in cells}
         missing = tuple(cell for cell, record in records.items() if record is None)
         failures = [self.store.failure(cell) for cell in missing]
-        outcome = None if missing else _join([self.store.outcome(cell) for cell in cells])
+        outcome = None
+        if not missing:
+            try:
+                outcome = _join([self.store.outcome(cell) for cell in cells])
+            except CellFailed as error:
+                failures = [Record(cells[0], {}, 0, status="failed", error=str(error))]
         return Group(
             backbone=entries[0]["backbone"],
             label=entries[0]["label"],
@@ -145,29 +151,46 @@ class Results:
 
 
 def _join(parts: Sequence[Outcome]) -> Outcome:
-    """Shards of one probe as one outcome: columns end to end, per-image arrays likewise."""
+    """Shards of one probe as one outcome: columns and per-image arrays end to end.
+
+    Raises:
+        CellFailed: the probe gave other columns for other images, so that no table holds them.
+    """
     first = parts[0]
     if len(parts) == 1:
         return first
-    sizes = [len(next(iter(part.samples.values()))) for part in parts]
-    offsets = np.cumsum([0, *sizes[:-1]])
-    arrays = {k: _join_arrays([p.arrays[k] for p in parts]) for k in first.arrays}
-    if "picture_row" in arrays:  # rows point into the columns, which have moved
-        rows = [p.arrays["picture_row"] + o for p, o in zip(parts, offsets, strict=True)]
-        arrays["picture_row"] = np.concatenate(rows)
+    for part in parts:
+        odd = set(part.samples) ^ set(first.samples)
+        if odd:
+            raise CellFailed(
+                f"the shards of this probe have different columns ({', '.join(sorted(odd))}); "
+                "return the same columns for any images"
+            )
     return Outcome(
         samples={k: np.concatenate([p.samples[k] for p in parts]) for k in first.samples},
-        arrays=arrays,
+        arrays=_join_arrays(parts),
         pictures=[picture for part in parts for picture in part.pictures],
-        metrics=first.metrics,
+        metrics={k: v for part in parts for k, v in part.metrics.items()},
         notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
         cost={k: sum(part.cost.get(k, 0.0) for part in parts) for k in first.cost},
     )
 
 
-def _join_arrays(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Per-image arrays end to end; a scalar flag holds when it holds in any shard."""
-    return np.concatenate(parts) if parts[0].ndim else np.asarray(np.max(parts))
+def _join_arrays(parts: Sequence[Outcome]) -> dict[str, NDArray[Any]]:
+    """Arrays with a row an image, or a picture, end to end; any other is kept shard by shard."""
+    sizes = [len(next(iter(part.samples.values()))) for part in parts]
+    offsets = np.cumsum([0, *sizes[:-1]])
+    joined: dict[str, NDArray[Any]] = {}
+    for name in dict.fromkeys(name for part in parts for name in part.arrays):
+        found: list[Any] = [part.arrays.get(name) for part in parts]
+        rows = [len(a) if a is not None and a.ndim else None for a in found]
+        if name == "picture_row":  # rows point into the columns, which have moved
+            joined[name] = np.concatenate([a + o for a, o in zip(found, offsets, strict=True)])
+        elif name in PICTURE_ARRAYS or rows == sizes:
+            joined[name] = np.concatenate(found)
+        else:
+            joined |= {f"{name}[shard={i}]": a for i, a in enumerate(found) if a is not None}
+    return joined
 
 
 def _melt(group: Group) -> pd.DataFrame:

@@ -91,8 +91,10 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> Paired:
         raise ValueError(f"paired outcomes need equal shapes, got {a.shape} and {b.shape}")
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     discordant = only_a + only_b
-    tail = sum(math.comb(discordant, k) for k in range(min(only_a, only_b) + 1))
-    p = min(1.0, 2 * tail / 2**discordant) if discordant else 1.0
+    from scipy.special import bdtr
+
+    tail = float(bdtr(min(only_a, only_b), discordant, 0.5)) if discordant else 1.0
+    p = min(1.0, 2 * tail)
     return Paired(only_a, only_b, a.size, p)
 
 

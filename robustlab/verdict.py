@@ -164,13 +164,18 @@ def _title(
     if len(standings) < 2 or not comparisons:
         return _title_of_one(standings[0], norm, eps)
     worst, best = standings[0].backbone, standings[-1].backbone
-    apart = {frozenset((c.first, c.second)) for c in comparisons if c.established}
+    # Pairs (weaker, stronger) that the paired test tells apart, on the attacks both have met.
+    apart = {
+        (c.weaker, c.second if c.weaker == c.first else c.first)
+        for c in comparisons
+        if c.established
+    }
     others = {s.backbone for s in standings}
-    if all(frozenset((worst, o)) in apart for o in others - {worst}):
+    if all((worst, o) in apart for o in others - {worst}):
         return f"{code(worst)} breaks first {where}"
-    if all(frozenset((best, o)) in apart for o in others - {best}):
+    if all((o, best) in apart for o in others - {best}):
         return f"{code(best)} holds longest {where}"
-    if frozenset((best, worst)) in apart:
+    if (worst, best) in apart:
         return f"{code(best)} outlasts {code(worst)} {where}"
     return f"No backbone stands apart {where}"
 
@@ -179,7 +184,8 @@ def _title_of_one(standing: Standing, norm: str | None, eps: Eps) -> str:
     at = f"eps {eps.text} ({norm_name(norm)})"
     name, noise = code(standing.backbone), standing.noise
     if noise and noise.low > standing.robust.high:
-        return f"{name} withstands noise of {at}, not an attack of that size"
+        lost = noise.value - standing.robust.value
+        return f"An attack of {at} costs {name} {100 * lost:.0f} points more than noise does"
     return f"{name} keeps {100 * standing.robust.value:.0f} % of the images at {at}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import time
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from robustlab.adversarial.images import exact_kernels
 from robustlab.errors import CellFailed
 from robustlab.outcome import Outcome
 from robustlab.plan import Cell
 from robustlab.record import Record
+from robustlab.seeding import seeded
 
 __all__ = ["Resolved", "compute", "steady"]
 
@@ -34,18 +37,12 @@ class Resolved:
 def steady(threads: int) -> Iterator[None]:
     """Fixed threads and deterministic kernels while cells are computed; put back afterwards."""
     before = torch.get_num_threads()
-    cudnn = torch.backends.cudnn
-    flags = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32)
-    tf32 = torch.backends.cuda.matmul.allow_tf32
     torch.set_num_threads(threads)
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = True, False, False
-    torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        yield
+        with exact_kernels():
+            yield
     finally:
         torch.set_num_threads(before)
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = flags
-        torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def compute(cell: Cell, resolved: Resolved) -> tuple[Record, Outcome | None]:
@@ -61,15 +58,13 @@ def compute(cell: Cell, resolved: Resolved) -> tuple[Record, Outcome | None]:
         started=started,
         device=resolved.device,
         threads=resolved.threads,
+        torch=torch.__version__,
     )
     clock = time.perf_counter()
     try:
         outcome, notes = _run(cell, resolved.batch)
         outcome = _told_apart(outcome, cell).checked(len(cell.data))
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a probe may raise anything; its cell fails, the run goes on
+    except (Exception, SystemExit) as error:  # whatever a probe raises: its cell fails, no other
         record.status, record.error = "failed", f"{type(error).__name__}: {error}"
         record.seconds = time.perf_counter() - clock
         return record, None
@@ -91,7 +86,7 @@ def _run(cell: Cell, batch: int) -> tuple[Outcome, list[str]]:
                 raise
             batch //= 2
             notes = [f"Out of memory: the batch was halved to {batch}; last bits may differ."]
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # out here, where no traceback holds the tensors any more
 
 
 def _call(cell: Cell, batch: int) -> Outcome:
@@ -100,8 +95,13 @@ def _call(cell: Cell, batch: int) -> Outcome:
         attack = registered.obj(**params)
         found = attack(cell.backbone, cell.data, seed=cell.asked.seed, batch=batch)
         outcome: Any = found.outcome()
-    else:
+    elif registered.kind == "clean":
         outcome = registered.obj(cell.backbone, cell.data, **params)
+    else:
+        # A user's probe may draw from the global generators, and may change the network it is
+        # given: it gets its cell's own seed and a copy.
+        with seeded(int(cell.id[:8], 16)):
+            outcome = registered.obj(copy.deepcopy(cell.backbone), cell.data, **params)
     if not isinstance(outcome, Outcome):
         raise CellFailed(
             f"{registered.name} returned {type(outcome).__name__}; a probe returns an Outcome"
@@ -112,9 +112,12 @@ def _call(cell: Cell, batch: int) -> Outcome:
 def _told_apart(outcome: Outcome, cell: Cell) -> Outcome:
     """Every outcome carries ids and labels, so that its rows can be found again."""
     known = {"id": np.array(cell.data.ids), "label": np.asarray(cell.data.labels)}
-    samples = {**known, **outcome.samples}
+    for name, column in known.items():
+        if not np.array_equal(outcome.samples.get(name, column), column):
+            raise CellFailed(f"column {name!r} is the lab's own; give yours another name")
     metrics = outcome.metrics
     if not metrics:
-        chosen = Outcome(outcome.samples).checked(len(cell.data)).metrics
-        metrics = {k: v for k, v in chosen.items() if k not in known}
+        own = {k: v for k, v in outcome.samples.items() if k not in known}
+        metrics = Outcome(own).checked(len(cell.data)).metrics
+    samples = {**known, **outcome.samples}
     return Outcome(samples, outcome.arrays, outcome.pictures, metrics, outcome.notes, outcome.cost)

@@ -3,7 +3,7 @@ alone; half precision raised to float32, in which gradients do not underflow; ba
 convolutions where the graph can be traced; channels-last weights, on which convolutions with few
 channels run several times faster on a CPU.
 
-Verification never uses this copy. What it changes is rounding; where a changed copy does not compute
+Verification never uses this copy. What it changes is rounding; where a changed copy does not give
 the same logits, the change is left out.
 """
 

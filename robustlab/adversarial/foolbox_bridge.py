@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import random
 import typing
 import warnings
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +24,7 @@ from robustlab.adversarial.threats import Threat
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
 from robustlab.registry import Registered
+from robustlab.seeding import seeded
 from robustlab.units import NORMS
 
 __all__ = ["FoolboxAttack", "resolve"]
@@ -95,7 +93,7 @@ class FoolboxAttack(Attack):
             rows = torch.arange(first, min(first + size, len(x)), device=x.device)
             seed = int(rng.narrow([first]).integers(2**31)[0])
             part = (model.narrow(rows), x[rows], y[rows], threat.narrow(rows))
-            with _seeded(seed), torch.enable_grad():
+            with seeded(seed), torch.enable_grad():
                 found.append(self._call(*part))
         return torch.cat([x_adv for x_adv, _ in found]), torch.cat([hit for _, hit in found])
 
@@ -127,21 +125,6 @@ class FoolboxAttack(Attack):
                 raise
             return x, torch.zeros_like(y, dtype=torch.bool)
         return x_adv.detach(), success.bool()
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed every generator foolbox draws from, and put the caller's streams back afterwards."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
 
 
 def resolve(name: str) -> Registered:

@@ -14,7 +14,7 @@ from robustlab import statistics
 from robustlab.outcome import Metric, Outcome
 from robustlab.statistics import Rate
 
-__all__ = ["Found", "allocate"]
+__all__ = ["ByEps", "Found", "allocate"]
 
 Array = NDArray[Any]
 
@@ -28,6 +28,16 @@ def allocate(shape: tuple[int, ...], dtype: Any) -> Array:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:  # the mapping keeps the nameless file alive
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+class ByEps(dict[str, Rate]):
+    """Rates by eps as it was given: ``rates["8/255"]``; a number finds the eps of its value."""
+
+    def __missing__(self, eps: object) -> Rate:
+        for text, found in self.items():
+            if isinstance(eps, int | float) and _value(text) == float(eps):
+                return found
+        raise KeyError(f"{eps!r}; there is {', '.join(self)}")
 
 
 @dataclass
@@ -89,32 +99,33 @@ class Found:
         return statistics.rate(self.clean_correct)
 
     @property
-    def robust_accuracy(self) -> dict[str, Rate]:
+    def robust_accuracy(self) -> ByEps:
         """Share of all images still classified correctly, by eps: an upper bound, found by this
         attack. Targeted attacks report `target_success` instead.
         """
         self._refuse_if(self.targeted, "robust_accuracy", "target_success")
-        return {e: statistics.rate(~v) for e, v in zip(self.eps, self.verified, strict=True)}
+        return self._rates(~self.verified)
 
     @property
-    def robust_accuracy_8bit(self) -> dict[str, Rate]:
+    def robust_accuracy_8bit(self) -> ByEps:
         """As `robust_accuracy`, counting only what still fools as 8-bit pixels."""
         self._refuse_if(self.targeted, "robust_accuracy_8bit", "target_success")
-        return {e: statistics.rate(~v) for e, v in zip(self.eps, self.verified_8bit, strict=True)}
+        return self._rates(~self.verified_8bit)
 
     @property
-    def attack_success(self) -> dict[str, Rate]:
+    def attack_success(self) -> ByEps:
         """Share of the correctly classified images that were fooled, by eps."""
         self._refuse_if(self.targeted, "attack_success", "target_success")
-        among = self.clean_correct
-        return {e: statistics.rate(v[among]) for e, v in zip(self.eps, self.verified, strict=True)}
+        return self._rates(self.verified[:, self.clean_correct])
 
     @property
-    def target_success(self) -> dict[str, Rate]:
+    def target_success(self) -> ByEps:
         """Share of the attackable images (correct, label not the target) that reach the target."""
         self._refuse_if(not self.targeted, "target_success", "robust_accuracy")
-        among = self.attackable
-        return {e: statistics.rate(v[among]) for e, v in zip(self.eps, self.verified, strict=True)}
+        return self._rates(self.verified[:, self.attackable])
+
+    def _rates(self, hits: Array) -> ByEps:
+        return ByEps(zip(self.eps, map(statistics.rate, hits), strict=True))
 
     @property
     def attackable(self) -> Array:

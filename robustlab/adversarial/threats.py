@@ -12,7 +12,7 @@ from robustlab.adversarial.geometry import GEOMETRIES, Geometry, distance
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
 
-__all__ = ["TARGET_RULES", "Threat", "choose_targets"]
+__all__ = ["TARGET_RULES", "Threat", "check_target", "choose_targets"]
 
 TARGET_RULES = ("least-likely", "next", "random")
 
@@ -79,7 +79,17 @@ def choose_targets(
     if rule == "random":
         step = torch.as_tensor(random.integers(count - 1) + 1, device=labels.device)
         return (labels + step) % count
+    return torch.full_like(labels, _class_index(rule, classes))
+
+
+def _class_index(rule: str | int, classes: Sequence[str]) -> int:
     index = list(classes).index(rule) if isinstance(rule, str) and rule in classes else rule
-    if not isinstance(index, int) or not 0 <= index < count:
+    if not isinstance(index, int) or not 0 <= index < len(classes):
         raise BadRequest(f"unknown target {rule!r}{choices(str(rule), [*TARGET_RULES, *classes])}")
-    return torch.full_like(labels, index)
+    return index
+
+
+def check_target(rule: str | int | None, classes: Sequence[str]) -> None:
+    """Refuse a target that is neither a rule nor a class, before anything runs."""
+    if rule is not None and rule not in TARGET_RULES:
+        _class_index(rule, classes)

@@ -198,3 +198,8 @@ class Backbone:
                 f"{self.name} knows {len(self.classes)} classes, {data.name} has "
                 f"{len(data.classes)}; give data of the network's classes"
             )
+        if data.classes != self.classes and sorted(data.classes) == sorted(self.classes):
+            raise BadRequest(
+                f"{self.name} and {data.name} have the same classes in another order: every label "
+                f"would be misread; give data with classes={list(self.classes)}"
+            )

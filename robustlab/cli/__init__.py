@@ -7,7 +7,6 @@ Exit codes:
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import click
@@ -37,6 +36,7 @@ for command in (run, report, list_, show, check, train, doctor):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
+    stdout = sys.stdout
     try:
         code = robustlab.main(given, prog_name="robustlab", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             click.echo(json.dumps({"error": str(error), "exit_code": error.exit_code}))
         click.echo(f"robustlab: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        return 0  # click replaced it, as the reader of our output has left: `| head` does

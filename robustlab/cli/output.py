@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
 
 __all__ = ["json_option", "print_json", "progress", "table"]
+
+Tell = Callable[[Any, str], None]
 
 json_option: Callable[[Any], Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON."
@@ -40,10 +43,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         click.echo("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
 
 
-def progress() -> Callable[[Any, str], None]:
+@contextlib.contextmanager
+def progress() -> Iterator[Tell]:
     """Tell of cells as they are computed: a status line on a terminal, plain lines otherwise."""
     if sys.stderr.isatty():
-        return _bar()
+        with _bar() as tell:
+            yield tell
+    else:
+        yield _lines()
+
+
+def _lines() -> Tell:
     done = total = 0
 
     def tell(cell: Any, state: str) -> None:
@@ -58,7 +68,8 @@ def progress() -> Callable[[Any, str], None]:
     return tell
 
 
-def _bar() -> Callable[[Any, str], None]:
+@contextlib.contextmanager
+def _bar() -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -69,12 +80,9 @@ def _bar() -> Callable[[Any, str], None]:
         TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=False,  # what goes to stdout stays there, where a script reads it
     )
     task = bar.add_task("starting", total=0)
-    bar.start()
-    import atexit
-
-    atexit.register(bar.stop)
     total = 0
 
     def tell(cell: Any, state: str) -> None:
@@ -87,4 +95,5 @@ def _bar() -> Callable[[Any, str], None]:
         if state in ("landed", "failed"):
             bar.advance(task)
 
-    return tell
+    with bar:
+        yield tell

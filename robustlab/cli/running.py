@@ -40,18 +40,19 @@ def run(
     """Run SUITE (a shipped name or a TOML file), or resume it, and build its page."""
     from robustlab.doors import run as run_suite
 
-    found = run_suite(
-        suite,
-        backbones=list(backbone) or None,
-        data=data,
-        take=take,
-        out=out,
-        seed=seed,
-        device=device,
-        part=part,
-        command=_command(),
-        tell=progress(),
-    )
+    with progress() as tell:
+        found = run_suite(
+            suite,
+            backbones=list(backbone) or None,
+            data=data,
+            take=take,
+            out=out,
+            seed=seed,
+            device=device,
+            part=part,
+            command=_command(),
+            tell=tell,
+        )
     if as_json:
         _run_json(found)
     else:

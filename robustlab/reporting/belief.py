@@ -17,7 +17,6 @@ CHECKS: list[Check] = [
     masking.beats_noise,
     masking.gradient_wins,
     masking.costly_wins,
-    masking.monotone,
     doubts.claims,
     doubts.eight_bits,
     doubts.fragile,
@@ -90,7 +89,7 @@ def _open(story: Story) -> Iterator[str]:
             "may find more."
         )
         yield (
-            "Monotone curves may be so by construction: what is broken at a smaller eps is "
-            "counted at a larger one."
+            "Whether an attack fails at a larger eps what it did at a smaller one: what is broken "
+            "at a smaller eps is counted at a larger one, so that no curve can rise."
         )
     yield "Other images than these, and other corruptions than these, were not looked at."

@@ -69,23 +69,28 @@ def completeness(story: Story) -> Iterator[Line]:
 
 
 def outputs(story: Story) -> Iterator[Line]:
-    """Probabilities where logits are expected: gradients vanish behind a softmax."""
+    """What the clean probe distrusts: probabilities, NaN, random or batch-dependent outputs."""
     fine = []
     for name in story.evidence.backbones:
         group = story.evidence.clean(name)
         if group is None or group.outcome is None:
             continue
-        if bool(np.any(group.outcome.arrays.get("probabilities", False))):
-            yield Line(
-                "red",
-                f"{code(name)} returns what look like probabilities instead of logits; behind a "
-                "softmax gradients vanish, and an attack may fail for that reason alone.",
-                tuple(group.outcome.notes),
-            )
-        else:
+        for note in group.outcome.notes:
+            yield Line("red", f"{code(name)}: {note}")
+        if not group.outcome.notes:
             fine.append(name)
     if fine:
-        yield Line("green", f"Outputs look like logits: {', '.join(map(code, fine))}.")
+        names = ", ".join(map(code, fine))
+        yield Line(
+            "green",
+            f"Outputs look like logits, are finite, and are the same twice and alone: {names}.",
+        )
+
+
+def _attacked(group: Group) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Images the attack was sent at: right from the start, and not labelled as its target."""
+    assert group.outcome is not None
+    return column(group, "attackable" if "attackable" in group.outcome.samples else "clean_correct")
 
 
 def claims(story: Story) -> Iterator[Line]:
@@ -94,7 +99,7 @@ def claims(story: Story) -> Iterator[Line]:
     for group in attack_groups(story.evidence):
         here = 0
         for e in eps_of(group):
-            said = column(group, f"claimed[eps={e.text}]")
+            said = column(group, f"claimed[eps={e.text}]") & _attacked(group)
             held = column(group, f"verified[eps={e.text}]")
             claimed, here = claimed + int(said.sum()), here + int((said & ~held).sum())
         lost += here
@@ -111,7 +116,7 @@ def eight_bits(story: Story) -> Iterator[Line]:
     """Successes that exist as floats only."""
     held, lost, names = 0, 0, []
     for group in attack_groups(story.evidence):
-        right, here = column(group, "clean_correct"), 0
+        right, here = _attacked(group), 0
         for e in eps_of(group):
             as_float = column(group, f"verified[eps={e.text}]") & right
             as_bytes = column(group, f"verified_8bit[eps={e.text}]")

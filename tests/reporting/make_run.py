@@ -210,10 +210,10 @@ def _outcome(recipe: Recipe, probe: Probe, place: int, median: float) -> Outcome
         "clean_correct": correct,
     }
     if probe.kind == "clean":
-        notes = ["the outputs look like probabilities"] if recipe.probabilities else []
+        said = "The outputs look like probabilities instead of logits."
+        notes = [said] if recipe.probabilities else []
         return Outcome(
             common,
-            {"probabilities": np.array(recipe.probabilities)},
             metrics={"clean_accuracy": Metric("clean_correct")},
             notes=notes,
             cost={"forward": 1.0 * recipe.n, "backward": 0.0},

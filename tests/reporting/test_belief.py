@@ -82,15 +82,6 @@ def test_a_blind_attack_that_wins_is_red(lay, runs):
     assert said(results, "An attack without gradients (`square`) beats `pgd`") == ["red"]
 
 
-def test_a_rising_curve_is_amber(small):
-    def change(group, samples):
-        if group.label == "fgsm":
-            samples["verified[eps=0.2]"][:] = False
-
-    assert said(small, "rises with eps") == ["green"]
-    assert said(Tampered(small.folder, change), "robust accuracy rises") == ["amber"]
-
-
 @pytest.mark.parametrize(
     ("column", "words"),
     [("claimed", "did not survive verification"), ("fragile", "flip")],

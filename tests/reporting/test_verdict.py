@@ -68,7 +68,7 @@ def test_a_single_attack_is_told_as_the_summary_has_it(lay, runs):
         row = at.loc[(probe, "robust_accuracy")]
         found = (standing.value, standing.low, standing.high, standing.n)
         assert found == pytest.approx((row.value, row.low, row.high, row.n))
-    assert "withstands noise" in verdict.title
+    assert "points more than noise does" in verdict.title
     assert "`pgd` leaves `net`" in verdict.lead[0]
 
 
