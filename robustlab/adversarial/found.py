@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import tempfile
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +36,7 @@ class ByEps(dict[str, Rate]):
 
     def __missing__(self, eps: object) -> Rate:
         for text, found in self.items():
-            if isinstance(eps, int | float) and _value(text) == float(eps):
+            if isinstance(eps, numbers.Real) and _value(text) == float(eps):
                 return found
         raise KeyError(f"{eps!r}; there is {', '.join(self)}")
 
