@@ -178,6 +178,9 @@ def telling_eps(evidence: Evidence, norm: str | None) -> Eps | None:
     ]
     if not common:
         return None
+    # Where every attack ran, "the attacks" of a sentence are all of them.
+    groups = [g for b in names for g in evidence.attacks(b, norm)]
+    common = [e for e in common if all(exactly(g, e) is not None for g in groups)] or common
     clean = [evidence.clean_rate(b) for b in names]
     half = float(np.mean([c.value if c.n else 1.0 for c in clean])) / 2
 

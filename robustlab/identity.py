@@ -9,11 +9,22 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
+import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical", "code_fingerprint", "fingerprint", "identity", "source_fingerprint"]
+from robustlab import shelf
+
+__all__ = [
+    "canonical",
+    "code_fingerprint",
+    "fingerprint",
+    "identity",
+    "imported_beside",
+    "source_fingerprint",
+]
 
 
 def canonical(value: Any) -> str:
@@ -70,3 +81,24 @@ def _code(obj: Any) -> list[Any]:
         return [repr(obj)]
     constants = [_code(c) if inspect.iscode(c) else repr(c) for c in code.co_consts]
     return [code.co_code.hex(), list(code.co_names), constants]
+
+
+def imported_beside(file: Path, but: str) -> list[Path]:
+    """Files of the modules in ``file``'s folder, or below it, that have been imported by now.
+
+    Needed or not; what is installed, and modules whose name begins with ``but``, are left out.
+    """
+    home = file.resolve().parent
+    modules = [module for name, module in list(sys.modules.items()) if not name.startswith(but)]
+    names = {getattr(module, "__file__", None) or "" for module in modules}
+    # A relative name is made up (torch has some); a user's file may lie above an environment.
+    paths = [Path(name) for name in names if name.endswith(".py") and Path(name).is_absolute()]
+    installed = [shelf.HOME, shelf.attacks(), *map(Path, sysconfig.get_paths().values())]
+    return [
+        path.resolve()
+        for path in paths
+        if path.resolve().is_relative_to(home)
+        and path.is_file()
+        and not {"site-packages", "dist-packages"} & set(path.parts)
+        and not any(path.is_relative_to(one) for one in installed)
+    ]

@@ -23,6 +23,8 @@ from robustlab.units import parse_budgets
 __all__ = ["Cell", "Plan", "make_plan"]
 
 # What names a file: by its prefix, or a probe as ./mine.py:name.
+# Told last, where nothing else tells probes apart.
+_LAST = ("restarts", "early_exit", "eps")
 _PATH = re.compile(
     r"^(?:(?P<prefix>file:|python:|npz:|folder:)(?P<path>[^:#?]+)|(?P<own>[^:#?]+\.py)(?=:))"
     r"(?P<rest>(?:[:#?].*)?)$",
@@ -139,14 +141,15 @@ def _bind_all(suite: Suite) -> list[Bound]:
             found += [(registered, bind(registered, params)) for params in spec.bindings()]
         except RobustlabError as error:
             raise error.inside(f"suite {suite.name}.toml, probe {number}") from None
-    bounds = [Bound(r, params, _difference(r, params, found)) for r, params in found]
-    labels = [bound.label for bound in bounds]
-    if len(set(labels)) < len(labels):  # probes that differ in their budgets alone
-        bounds = [Bound(r, p, _difference(r, p, found, eps=True)) for r, p in found]
+    bounds = [
+        Bound(r, params, text) for (r, params), text in zip(found, _labels(found), strict=True)
+    ]
     labels = [bound.label for bound in bounds]
     for label in labels:
         if labels.count(label) > 1:
-            raise BadRequest(f"suite {suite.name}.toml: {label!r} stands twice with equal values")
+            raise BadRequest(
+                f"suite {suite.name}.toml: {label!r} stands twice with equal values; take one out"
+            )
     return bounds
 
 
@@ -171,19 +174,25 @@ def _beside(reference: str, folder: Path) -> str:
     return f"{found['prefix'] or ''}{beside}{found['rest']}" if beside.exists() else reference
 
 
-def _difference(
-    registered: Registered,
-    params: dict[str, Any],
-    everything: Iterable[tuple[Registered, dict[str, Any]]],
-    *,
-    eps: bool = False,
-) -> str:
-    """The parameters in which probes of the same name differ, as ``norm=l2, loss=margin``."""
-    same = [other for r, other in everything if r.name == registered.name]
-    differing = [k for k in params if any(other[k] != params[k] for other in same)]
-    if not eps:
-        differing = [k for k in differing if k != "eps"]
-    return ", ".join(f"{k}={_text(params[k])}" for k in differing)
+def _labels(found: Sequence[tuple[Registered, dict[str, Any]]]) -> list[str]:
+    """What tells probes of one name apart, in as few parameters as do: ``norm=l2, loss=margin``."""
+    labels = []
+    for registered, params in found:
+        same = [other for r, other in found if r.name == registered.name]
+        keys = [k for k in params if any(other[k] != params[k] for other in same)]
+        keys.sort(key=lambda k: _LAST.index(k) if k in _LAST else -1)
+        kept: list[str] = []
+        for key in keys:
+            if len({_values(other, [*kept, key]) for other in same}) > len(
+                {_values(other, kept) for other in same}
+            ):
+                kept.append(key)
+        labels.append(", ".join(f"{k}={_text(params[k])}" for k in kept if params[k] is not None))
+    return labels
+
+
+def _values(params: dict[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(repr(params[key]) for key in keys)
 
 
 def _text(value: Any) -> str:

@@ -23,7 +23,13 @@ import numpy as np
 
 from robustlab import catalogue, shelf
 from robustlab.errors import BadRequest, choices
-from robustlab.identity import canonical, code_fingerprint, identity, source_fingerprint
+from robustlab.identity import (
+    canonical,
+    code_fingerprint,
+    identity,
+    imported_beside,
+    source_fingerprint,
+)
 
 __all__ = ["Registered", "bind", "described", "probe", "resolve"]
 
@@ -69,20 +75,10 @@ class Registered:
 
 
 def _helpers(obj: Any) -> list[Path]:
-    """Modules that lie beside a user's own file, or below it: what it imports decides numbers too.
-
-    All that is imported by now counts, needed or not; an installed package does not.
-    """
-    own = Path(_place(obj)[0] or ".").resolve()
+    """What a user's own file imports from its folder decides numbers too."""
     if not obj.__module__.startswith(_USER_MODULE):
         return []
-    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    paths = {Path(file).resolve() for file in files if file and file.endswith(".py")}
-    return [
-        path
-        for path in paths
-        if path.is_relative_to(own.parent) and path != own and "site-packages" not in path.parts
-    ]
+    return imported_beside(Path(_place(obj)[0] or "."), _USER_MODULE)
 
 
 def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T], T]:

@@ -18,6 +18,7 @@ from robustlab.backbones import Backbone
 from robustlab.engines.inline import Tell, work_through
 from robustlab.environment import environment
 from robustlab.errors import BadRequest
+from robustlab.estimate import fastest_threads
 from robustlab.plan import Plan
 from robustlab.store import Store
 from robustlab.work import Resolved
@@ -118,12 +119,12 @@ def _where_begun(plan: Plan, resolved: Resolved, store: Store) -> Plan:
 
 
 def _resolve(plan: Plan) -> Resolved:
-    """Batch by memory: small images fill 128, 224 x 224 colour images 16."""
+    """Batch by memory: small images fill 128, 224 x 224 colour images 16. Threads by measuring."""
     size = 4 * math.prod(plan.data.shape) * _ACTIVATIONS
     batch = 2 ** int(math.log2(max(1, _ACTIVATION_BYTES // size)))
     return Resolved(
         device=str(plan.backbones[0].device),
-        threads=torch.get_num_threads(),
+        threads=fastest_threads(plan.backbones),
         batch=max(1, min(128, batch)),
     )
 

@@ -113,7 +113,7 @@ def _read(data: Mapping[str, Any], name: str, folder: Path) -> Suite:
         for i, entry in enumerate(_entries(data, "backbone"), 1)
     ]
     if not probes:
-        raise BadRequest("no [[probe]]; add one, as: [[probe]] use = 'pgd' eps = ['0.1']")
+        raise BadRequest("no [[probe]]; add a line [[probe]], then use = 'pgd' and eps = ['0.1']")
     take = _typed(source, "take", int, None)
     if take is not None and take < 1:
         raise BadRequest(f"data: take must be at least 1, not {take}")
@@ -216,6 +216,8 @@ def load_suite(suite: str | Path | Suite) -> Suite:
     shipped = shipped_suites()
     path = shipped.get(str(suite), Path(suite))
     if not path.is_file():
+        if str(suite).endswith(".toml"):
+            raise BadRequest(f"there is no file {str(suite)!r}, seen from {Path.cwd()}")
         raise BadRequest(
             f"no suite {str(suite)!r}{choices(str(suite), shipped)} (or the path of a TOML file)"
         )

@@ -115,7 +115,9 @@ def reach_verdict(evidence: Evidence) -> Verdict:
     norm = evidence.norms[0] if evidence.norms else None
     eps = telling_eps(evidence, norm)
     if eps is None:
-        return Verdict("No attack has landed", _without_attack(evidence))
+        asked = any(group.plan["kind"] == "attack" for group in evidence.groups)
+        title = "No attack has landed" if asked else "No attack was asked for"
+        return Verdict(title, _without_attack(evidence))
     standings = sorted(stand(evidence, norm, eps), key=lambda s: s.robust.value)
     comparisons = compare(evidence, norm, eps)
     told = [_standing(evidence, s, norm, eps) for s in standings]

@@ -6,19 +6,22 @@ import contextlib
 import copy
 import datetime
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from robustlab.adversarial.images import exact_kernels
-from robustlab.errors import CellFailed
+from robustlab.errors import CellFailed, RobustlabError
 from robustlab.outcome import Outcome
 from robustlab.plan import Cell
 from robustlab.record import Record
 from robustlab.seeding import seeded
+from robustlab.shelf import HOME
 
 __all__ = ["Resolved", "compute", "steady"]
 
@@ -65,7 +68,7 @@ def compute(cell: Cell, resolved: Resolved) -> tuple[Record, Outcome | None]:
         outcome, notes = _run(cell, resolved.batch)
         outcome = _told_apart(outcome, cell).checked(len(cell.data))
     except (Exception, SystemExit) as error:  # whatever a probe raises: its cell fails, no other
-        record.status, record.error = "failed", f"{type(error).__name__}: {error}"
+        record.status, record.error = "failed", _told(error)
         record.seconds = time.perf_counter() - clock
         return record, None
     record.seconds = time.perf_counter() - clock
@@ -73,6 +76,17 @@ def compute(cell: Cell, resolved: Resolved) -> tuple[Record, Outcome | None]:
     record.notes = (*outcome.notes, *notes)
     record.pictures = tuple((p.name, p.caption) for p in outcome.pictures)
     return record, outcome
+
+
+def _told(error: BaseException) -> str:
+    """The lab's own errors speak for themselves; of others the class and the place are told."""
+    if isinstance(error, RobustlabError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if not Path(f.filename).is_relative_to(HOME)]
+    user = [f for f in outside if "site-packages" not in Path(f.filename).parts]
+    where = f" ({Path(user[-1].filename).name}, line {user[-1].lineno})" if user else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def _run(cell: Cell, batch: int) -> tuple[Outcome, list[str]]:

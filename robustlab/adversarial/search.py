@@ -113,6 +113,11 @@ def _evaluate(batch: _Batch, loss: str, *, with_gradient: bool) -> tuple[Tensor,
     with torch.enable_grad():
         iterate = batch.x_adv.detach().requires_grad_(True)
         logits = batch.model(iterate)
+        if not logits.requires_grad:
+            raise BadRequest(
+                "the network cuts the gradient between image and logits, so a gradient attack has "
+                "nothing to follow; take foolbox:HopSkipJumpAttack, which needs predictions alone"
+            )
         total = LOSSES[loss](logits, batch.y, batch.threat.target).sum()
         (gradient,) = torch.autograd.grad(total, iterate)
     return logits.detach(), gradient

@@ -21,12 +21,13 @@ _DATA = (
 
 
 @click.command("list")
-@click.argument("kind", metavar="KIND")
+@click.argument("kind", metavar="|".join(_KINDS), default="")
 @json_option
 def list_(kind: str, as_json: bool) -> int:
     """List attacks, probes, backbones, suites, data or recipes."""
     if kind not in _KINDS:
-        raise BadRequest(f"cannot list {kind!r}{choices(kind, _KINDS)}")
+        what = f"cannot list {kind!r}" if kind else "list what?"
+        raise BadRequest(f"{what}{choices(kind, _KINDS)}")
     head, rows = _listing(kind)
     if as_json:
         print_json([dict(zip(head, row, strict=True)) for row in rows])

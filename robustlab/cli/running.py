@@ -57,12 +57,17 @@ def run(
         _run_json(found)
     else:
         _print_run(found)
-    return 0 if found.complete or (part is not None and not _failed(found)) else 3
+    return _code(found, part=part is not None)
 
 
 def _command() -> str:
     """The command as the user wrote it, for the page's "how this was made"."""
     return shlex.join(["robustlab", *sys.argv[1:]])
+
+
+def _code(found: Any, *, part: bool = False) -> int:
+    """3 where cells failed or are missing; one part of a run does not miss the others' cells."""
+    return 3 if _failed(found) or not (found.complete or part) else 0
 
 
 def _failed(found: Any) -> list[str]:
@@ -100,14 +105,26 @@ def _print_run(found: Any) -> None:
     table(head, _headline_rows(found))
     for line in _failed(found):
         click.echo(f"failed, in no table: {line}", err=True)
-    missing = sum(len(group.missing) for group in found.groups())
+    groups = found.groups()
+    missing = sum(len(group.missing) for group in groups)
+    failed = sum(len(group.failures) for group in groups)
+    folder = shlex.quote(str(found.folder))
     click.echo("")
-    click.echo("robust accuracy is an upper bound: found by these attacks")
-    if (found.folder / "report.html").exists():
-        click.echo(f"page: {found.folder / 'report.html'}")
-    if missing:
-        click.echo(f"{missing} cells have not landed; run the same command to go on")
-    click.echo(f"run directory: {found.folder}   next: robustlab report {found.folder}")
+    if any(group.plan["kind"] == "attack" for group in groups):
+        click.echo("robust accuracy is an upper bound: found by these attacks")
+    if failed:
+        click.echo(f"{failed} cells failed; mend what they say and run the same command again")
+    if missing > failed:
+        click.echo(
+            f"{missing - failed} cells have not landed yet; the other parts, or the command "
+            "without --part, go on"
+        )
+    page = found.folder / "report.html"
+    if page.exists():
+        click.echo(f"page: {page}")
+        click.echo(f"run directory: {found.folder}   next: robustlab report {folder}")
+    else:
+        click.echo(f"run directory: {found.folder}   next: the same command without --part")
 
 
 def _run_json(found: Any) -> None:
@@ -128,14 +145,17 @@ def _run_json(found: Any) -> None:
 @json_option
 def report(folder: str, out: str | None, as_json: bool) -> int:
     """Build the page of the run directory FOLDER again."""
-    from robustlab.doors import report as write
+    from robustlab.runs import open_run
 
-    page = write(folder, out)
+    found = open_run(folder)
+    page = found.report(out)
     if as_json:
-        print_json({"report": str(page)})
+        print_json({"report": str(page), "complete": found.complete, "failed": _failed(found)})
     else:
         click.echo(f"page: {page}")
-    return 0
+        if not found.complete:
+            click.echo("the run is not complete: the page says what is missing", err=True)
+    return _code(found)
 
 
 @click.command()
@@ -165,13 +185,13 @@ def check(
         print_json({"cells": len(plan.cells), "seconds_at_most": total, "probes": rows})
         return 0
     table(
-        ["backbone", "probe", "cells", "images", "passes an image, at most", "seconds, at most"],
+        ["backbone", "probe", "cells", "images", "passes an image, at most", "seconds"],
         [[c.backbone, c.probe, c.cells, c.images, c.passes, f"{c.seconds:.1f}"] for c in costs],
     )
     click.echo("")
     click.echo(
-        f"{len(plan.cells)} cells; about {total:.0f} s at most on {plan.backbones[0].device} "
-        "(fooled images leave early)"
+        f"{len(plan.cells)} cells; about {total:.0f} s on {plan.backbones[0].device} if nothing "
+        "else runs there; less, as fooled images leave early"
     )
     click.echo(f"next: robustlab run {suite}")
     return 0

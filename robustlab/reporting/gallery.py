@@ -87,7 +87,8 @@ def choose(story: Story, backbone: str) -> list[Chosen]:
     ]
     fooled = _take(groups, FOOLED, list(_candidates(story, groups, True)))
     untargeted = [g for g in groups if not g.plan["targeted"]]
-    return fooled + _take(untargeted, RESISTED, list(_candidates(story, untargeted, False)))
+    resisted = [c for c in _candidates(story, untargeted, False) if c.held]
+    return fooled + _take(untargeted, RESISTED, resisted)
 
 
 def _candidates(story: Story, groups: list[Group], broken: bool) -> Iterator[Chosen]:
