@@ -256,14 +256,15 @@ def test_pictures_are_drawn_at_whole_multiples(visit, whole):
 def test_filtering(visit, whole):
     page, _, _ = visit(whole.path)
     items = page.locator(".item:visible")
-    assert items.count() == 36
+    shown = items.count()
+    assert 27 <= shown <= 36  # at most 9 fooled and 3 resisting a backbone
     page.select_option("[data-filter=backbone]", "lenet5-avg@digits")
     page.select_option("[data-filter=attack]", "fgsm")
     found = items.evaluate_all(
         "(all) => all.map((i) => i.dataset.backbone + ' ' + i.dataset.attack)"
     )
     assert set(found) == {"lenet5-avg@digits fgsm"}
-    assert page.locator(".controls output").inner_text() == f"{len(found)} of 36 pictures"
+    assert page.locator(".controls output").inner_text() == f"{len(found)} of {shown} pictures"
 
 
 def test_without_script_everything_is_said(visit, whole):
@@ -272,7 +273,7 @@ def test_without_script_everything_is_said(visit, whole):
     text = page.locator("main").inner_text()
     for said in ("breaks first", "upper bound: found by these attacks", "none was computed"):
         assert said in text
-    assert page.locator(".item:visible").count() == 36
+    assert page.locator(".item:visible").count() == page.locator(".item").count() >= 27
     assert page.locator("svg.plot:visible").count() == 3
     for control in (".controls", ".theme", "th button"):
         assert page.locator(f"{control}:visible").count() == 0
