@@ -7,6 +7,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test asserts a time, and a shared machine may stand still for a second.
+settings.register_profile("lab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lab")
 
 TINY = """
 schema = 1
@@ -114,6 +119,17 @@ def lab(capsys):
     return call
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small tensors gain nothing from threads, and on a shared machine threads wait for cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """The tiny suite, run once a session. Read it, do not write to it: copy it first."""
@@ -133,6 +149,7 @@ def python(tmp_path):
     def call(*arguments, **options):
         options = {"cwd": tmp_path, "capture_output": True, "text": True, **options}
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment["OMP_NUM_THREADS"] = "1"
         return subprocess.run(
             [sys.executable, *map(str, arguments)], env=environment, check=False, **options
         )

@@ -16,7 +16,7 @@ from robustlab import shelf
 FLOORS = {
     0: "errors units identity shelf environment atomic catalogue",
     1: "statistics suite registry outcome record store randomness",
-    2: "data backbones",
+    2: "data backbones seeding",
     3: "adversarial training",
     4: "plan work engines runner estimate",
     5: "results evidence verdict reporting runs",

@@ -311,6 +311,14 @@ def test_a_file_called_like_a_name_is_not_taken_for_it(tmp_path, name):
             {"source": "digit:test"},
             "suite suite.toml, data: unknown data source 'digit:test'; did you mean 'digits:test'?",
         ),
+        (
+            {"probes": (ProbeSpec("pgd", {"eps": "0.1", "step_size": None}),)},
+            "probe 1: parameter 'step_size' is None, which TOML cannot write; leave out",
+        ),
+        (
+            {"probes": (ProbeSpec("pgd", {"eps": np.array([0.1])}),)},
+            "probe 1: parameter 'eps' is array([0.1]), which TOML cannot write",
+        ),
         ({"take": 361}, "suite suite.toml, data: take 361 of 'digits:test': it has only 360"),
     ],
 )

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -264,6 +265,42 @@ def test_source_is_told_of_what_has_no_file():
 
     assert made(1) == made(1)
     assert not set(made(1)) & set(made(2))
+
+
+HELPED = "import robustlab, {0}\n@robustlab.probe('{1}')\ndef {1}(b, d): return {0}.value"
+
+
+def test_what_lies_beside_and_is_imported_counts(tmp_path, monkeypatch):
+    """And nothing else: not the environment below, nor another probe's file, nor a made-up path."""
+    monkeypatch.chdir(tmp_path)  # where torch's modules of relative names would be looked for
+    (tmp_path / "my_helper.py").write_text("value = 1")
+    (tmp_path / "unneeded.py").write_text("value = 1")
+    (tmp_path / "mine.py").write_text(HELPED.format("my_helper", "p"))
+    (tmp_path / "other.py").write_text(HELPED.format("math", "q"))
+    try:
+        found = resolve("./mine.py:p")
+        source = found.source
+        resolve("./other.py:q")
+        (tmp_path / "other.py").write_text("# edited")
+        (tmp_path / "unneeded.py").write_text("value = 2")
+        assert found.source == source
+        (tmp_path / "my_helper.py").write_text("value = 22")
+        assert found.source != source
+    finally:
+        sys.modules.pop("my_helper", None)
+
+
+def test_an_environment_below_does_not_count(tmp_path, own_probes, monkeypatch):
+    """A file in a home folder that holds Python itself: its source is that of the file alone."""
+    from robustlab import shelf
+
+    found = resolve(f"{own_probes / 'contrast.py'}:contrast")
+    assert registry._helpers(found.obj) == []
+    above = Path(os.path.commonpath([shelf.HOME, os.__file__]))
+    monkeypatch.setattr(registry, "_place", lambda obj: (str(above / "mine.py"), "p"))
+    here = Path(__file__).resolve().parent
+    stray = [p for p in registry._helpers(found.obj) if not p.is_relative_to(here)]
+    assert stray == []
 
 
 SOURCES = """

@@ -17,7 +17,7 @@ import robustlab
 from robustlab import runner
 from robustlab.engines import inline
 
-pytestmark = pytest.mark.usefixtures("forget")
+pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
 SUITE = """
 schema = 1
@@ -61,7 +61,7 @@ def suite(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, one_thread):
     """The suite run in one go. Read only."""
     folder = tmp_path_factory.mktemp("undisturbed")
     path = folder / "suite.toml"
@@ -105,7 +105,7 @@ def start(*arguments, code=None, **options):
     line = command(*arguments) if code is None else [sys.executable, "-c", code]
     line += [] if code is None else [str(one) for one in arguments]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-    return subprocess.Popen(line, **options)
+    return subprocess.Popen(line, env={**os.environ, "OMP_NUM_THREADS": "1"}, **options)
 
 
 def wait_until(landed, folder, process):
@@ -115,11 +115,11 @@ def wait_until(landed, folder, process):
 
 
 def run_and_kill(suite, folder, rng):
-    """Start the command, kill it at a random moment after its first cell; what had landed."""
+    """Start the command, kill it at a random moment after a few cells; what had landed."""
     landed = len(records(folder)) if folder.exists() else 0
     process = start("run", suite, "-o", folder)
-    wait_until(landed, folder, process)
-    time.sleep(rng.uniform(0, 0.25))
+    wait_until(landed + rng.randrange(4), folder, process)
+    time.sleep(rng.uniform(0, 0.05))
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -140,19 +140,17 @@ def test_a_killed_run_goes_on(suite, tmp_path, undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_again_and_again(suite, tmp_path, undisturbed, seed):
-    rng, folder = random.Random(seed), tmp_path / "run"
+def test_killed_again_and_again(suite, tmp_path, undisturbed):
+    rng, folder = random.Random(1), tmp_path / "run"
     before = {}
     for _ in range(3):
         after = run_and_kill(suite, folder, rng)
         check_untouched(before, after)
         assert len(before) < len(after)
         before = after
-        if len(after) == CELLS:
-            break
-    done = subprocess.run(command("run", suite, "-o", folder), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    last = start("run", suite, "-o", folder)
+    last.communicate()
+    assert last.returncode == 0
     check_untouched(before, records(folder))
     check_same_tables(robustlab.open_run(folder), undisturbed)
     assert leftovers(folder) == []
@@ -351,6 +349,9 @@ def test_parts_one_after_the_other(tmp_path, finished, lab, tiny):
         shares.append(len(records(folder)))
         assert done.code == 0
         assert done.json["complete"] == (part == "3/3")
+        text = lab("run", tiny, "-o", folder, "--part", part).out
+        left = {"1/3": "6 cells have not landed yet; the other parts, or the command", "3/3": ""}
+        assert left.get(part, "3 cells have not landed yet") in text
         assert (folder / "report.html").exists() == (part == "3/3")
     assert shares == [3, 6, 9]
     check_same_tables(robustlab.open_run(folder), robustlab.open_run(finished))
@@ -418,7 +419,7 @@ def test_a_failed_cell_is_in_no_table(failing, tmp_path, lab):
     assert done.code == 3
     told = "failing on mlp@digits: ValueError: no luck <today>"
     assert f"failed, in no table: {told}" in done.err
-    assert "1 cells have not landed; run the same command to go on" in done.out
+    assert "have not landed yet" not in done.out  # it was tried: nobody else will land it
     run = robustlab.open_run(folder)
     check_kept_out(run)
     assert not run.complete
@@ -432,7 +433,7 @@ def test_a_failed_cell_is_in_no_table(failing, tmp_path, lab):
 
     done = lab("run", suite, "-o", folder, "--json")  # tried again, and fails again
     assert (done.code, done.json["complete"]) == (3, False)
-    assert done.json["failed"] == [told]
+    assert [one.startswith(told) for one in done.json["failed"]] == [True]
     check_untouched(before, records(folder))
 
     flag.unlink()  # the reason is gone: only that cell is computed
@@ -466,8 +467,11 @@ def test_that_check_kills_tables_of_what_landed(failing, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("return 1", "CellFailed: p returned int; a probe returns an Outcome"),
-        ("return robustlab.Outcome({'a': [1.0]})", "CellFailed: column 'a' has shape [1]"),
+        ("return 1", ": p returned int; a probe returns an Outcome"),
+        (
+            "return robustlab.Outcome({'a': [1.0]})",
+            ": column 'a' has shape [1]; one value",
+        ),
         ("raise SystemExit(1)", "SystemExit: 1"),
         ("raise ValueError", "ValueError: "),
         ("d.labels[0] = 3", "ValueError: assignment destination is read-only"),

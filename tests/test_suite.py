@@ -123,7 +123,7 @@ BACKBONE = "[[backbone]]\nref = 'mlp@digits'\n"
         (BACKBONE + "padding = 1\n" + PROBE, "key 'padding': padding swaps are not built yet"),
         (PROBE + "[[gate]]\nmetric = 'x'", "key 'gate': gates are not built yet; leave it out"),
         ("engine = 'ray'\n" + PROBE, "key 'engine': engines are not built yet; leave it out"),
-        ("", "no [[probe]]; add one"),
+        ("", "no [[probe]]; add a line [[probe]], then use = 'pgd'"),
         ("[probe]\nuse = 'pgd'", "'probe' must be a list of tables; write [[probe]]"),
         ("[backbone]\nref = 'x'\n" + PROBE, "'backbone' must be a list of tables"),
         ("probe = [1]", "'probe' must be a list of tables"),
@@ -172,7 +172,8 @@ def test_not_text(tmp_path):
     ("name", "told"),
     [
         ("quik", "no suite 'quik'; did you mean 'quick'?"),
-        ("nowhere/zzz.toml", "there is quick, standard (or the path of a TOML file)"),
+        ("zzz", "there is quick, standard (or the path of a TOML file)"),
+        ("nowhere/zzz.toml", "there is no file 'nowhere/zzz.toml', seen from "),
     ],
 )
 def test_unknown_suite(name, told):

@@ -1,0 +1,133 @@
+"""list, show, doctor and train."""
+
+import json
+
+import pytest
+
+from robustlab import catalogue, shelf
+from robustlab.backbones import list_backbones, load_backbone
+from robustlab.environment import PACKAGES
+
+pytestmark = pytest.mark.usefixtures("forget", "one_thread")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("attacks", ["bim", "fgsm", "noise", "pgd"]),
+        ("probes", ["clean"]),
+        ("backbones", ["lenet5-avg@digits", "lenet5-max@digits", "mlp@digits"]),
+        ("suites", ["quick", "standard"]),
+        ("data", ["digits:SPLIT", "npz:PATH", "folder:PATH"]),
+        ("recipes", ["lenet5-avg@digits", "lenet5-max@digits", "mlp@digits"]),
+    ],
+)
+def test_list(lab, kind, names):
+    done = lab("list", kind, "--json")
+    assert (done.code, done.err) == (0, "")
+    first = next(iter(done.json[0]))
+    assert [row[first] for row in done.json] == names
+    text = lab("list", kind).out.splitlines()
+    assert [line.split()[0] for line in text[2 : 2 + len(names)]] == names
+    assert not any(line != line.rstrip() for line in text)
+
+
+def test_list_attacks_says_what_next(lab):
+    out = lab("list", "attacks").out
+    assert "any attack of foolbox by its name, as foolbox:L2CarliniWagnerAttack" in out
+    assert out.splitlines()[-1] == "next: robustlab show bim"
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.entries()))
+def test_show_entry(lab, name):
+    done = lab("show", name, "--json")
+    entry = catalogue.entries()[name]
+    assert (done.code, done.json["name"], done.json["kind"]) == (0, name, entry.kind)
+    assert [p["name"] for p in done.json["parameters"]] == [p.name for p in entry.parameters]
+    text = lab("show", name).out
+    assert text.startswith(f"{name}: {entry.kind}\n")
+    for parameter in entry.parameters:
+        assert f"\n{parameter.name} " in text
+        assert parameter.doc in text
+
+
+def test_show_foolbox(lab):
+    done = lab("show", "foolbox:L2CarliniWagnerAttack", "--json")
+    assert done.json["name"] == "foolbox:L2CarliniWagnerAttack"
+    parameters = {p["name"]: p for p in done.json["parameters"]}
+    assert parameters["binary_search_steps"]["default"] == 9
+    assert parameters["eps"]["required"]
+    assert parameters["eps"]["doc"]  # the base's words
+    assert lab("show", "foolbox:L2CarliniWagnerAttack").code == 0
+
+
+def test_show_own_file(lab, own_probes):
+    done = lab("show", f"{own_probes / 'mine.py'}:brighter", "--json")
+    parameters = {p["name"]: p for p in done.json["parameters"]}
+    assert (done.json["kind"], parameters["share"]["default"]) == ("attack", 1.0)
+    assert parameters["share"]["doc"] == "how much of eps is used"
+    assert "eps" in parameters
+    done = lab("show", f"{own_probes / 'contrast.py'}:contrast", "--json")
+    assert done.json["kind"] == "probe"
+    (factor,) = done.json["parameters"]
+    assert (factor["default"], factor["doc"]) == (0.5, "what is left of the contrast")
+    done = lab("show", f"{own_probes / 'contrast.py'}:contrst")
+    assert done.code == 2
+    assert "registers no probe 'contrst'; did you mean 'contrast'?" in done.err
+
+
+@pytest.mark.parametrize("card", list_backbones(), ids=lambda card: card["name"])
+def test_show_backbone(lab, card):
+    assert lab("show", card["name"], "--json").json == card
+    text = lab("show", card["name"]).out
+    assert f"fingerprint: {card['fingerprint']}" in text
+    assert text.splitlines()[-1] == f"next: robustlab run quick -b {card['name']}"
+
+
+def test_show_suite(lab):
+    done = lab("show", "quick", "--json")
+    assert [p["use"] for p in done.json["probe"]] == ["fgsm", "pgd", "noise"]
+    text = lab("show", "quick").out
+    assert text.startswith((shelf.suites() / "quick.toml").read_text(encoding="utf-8"))
+
+
+def test_doctor(lab, monkeypatch):
+    done = lab("doctor", "--json")
+    assert done.code == 0
+    assert {"python", "system", "cores", "device", "threads", *PACKAGES} <= set(done.json)
+    assert "ready; next: robustlab run quick" in lab("doctor").out
+    monkeypatch.setattr("robustlab.environment.PACKAGES", (*PACKAGES, "no-such-package"))
+    done = lab("doctor")
+    assert done.code == 2
+    assert "missing: no-such-package; run pip install no-such-package" in done.out
+    assert lab("doctor", "--json").json["no-such-package"] == "missing"
+
+
+def test_train(lab, tmp_path):
+    done = lab("train", "mlp@digits", "-o", tmp_path, "--epochs", "1", "--json")
+    assert done.code == 0
+    weights = tmp_path / "mlp@digits.safetensors"
+    assert done.json["weights"] == str(weights)
+    assert done.json["card"] == json.loads(weights.with_suffix(".json").read_text())
+    assert "epoch 1/1  loss " in done.err
+    assert load_backbone(f"file:{weights}").fingerprint == done.json["card"]["fingerprint"]
+
+
+def test_train_says_what_next(lab, tmp_path, tiny):
+    """The command of the last line works as it is printed."""
+    import shlex
+
+    done = lab("train", "lenet5-avg@digits", "-o", tmp_path / "out", "--epochs", "1")
+    assert done.code == 0
+    assert done.out.startswith("lenet5-avg@digits: test accuracy ")
+    head, _, following = done.out.splitlines()[-1].partition("   next: robustlab ")
+    assert head == f"weights: {tmp_path / 'out' / 'lenet5-avg@digits.safetensors'}"
+    verb, suite, *rest = shlex.split(following)
+    assert (verb, suite) == ("run", "quick")
+    assert lab("run", tiny, *rest, "-o", tmp_path / "run").code == 0
+
+
+def test_train_refuses_no_epochs(lab):
+    done = lab("train", "mlp@digits", "--epochs", "0")
+    assert (done.code, done.out) == (2, "")
+    assert "Invalid value for '--epochs'" in done.err
