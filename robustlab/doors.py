@@ -54,8 +54,9 @@ def attack(
     """
     from robustlab.adversarial.evaluate import BATCH
     from robustlab.backbones import load_backbone
+    from robustlab.binding import bind
     from robustlab.data import load_data
-    from robustlab.registry import bind, resolve
+    from robustlab.registry import resolve
 
     registered = resolve(name)
     if batch is not None and batch < 1:

@@ -13,10 +13,11 @@ import tomli_w
 
 from robustlab.adversarial.threats import check_target
 from robustlab.backbones import Backbone, load_backbone
+from robustlab.binding import bind
 from robustlab.data import Data, load_data
 from robustlab.errors import BadRequest, RobustlabError
 from robustlab.record import Asked
-from robustlab.registry import Registered, bind, resolve
+from robustlab.registry import Registered, resolve
 from robustlab.suite import ProbeSpec, Suite
 from robustlab.units import parse_budgets
 

@@ -1,4 +1,4 @@
-"""Attacks and probes by name: the decorator that registers them, and the binding of parameters.
+"""Attacks and probes by name, and the decorator that registers them.
 
 A name is a shipped one (``pgd``), another library's (``foolbox:L2CarliniWagnerAttack``) or a user's
 own (``./mine.py:my_attack``). A shipped module is imported when one of its names is asked for.
@@ -9,29 +9,22 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import inspect
-import math
 import sys
-import types
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-
-import numpy as np
 
 from robustlab import catalogue, shelf
 from robustlab.errors import BadRequest, choices
 from robustlab.identity import (
-    canonical,
     code_fingerprint,
     identity,
     imported_beside,
     source_fingerprint,
 )
 
-__all__ = ["Registered", "bind", "described", "probe", "resolve"]
+__all__ = ["Registered", "probe", "resolve"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -176,134 +169,3 @@ def _execute(path: Path, path_text: str) -> None:
         raise BadRequest(f"{path_text}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent))
-
-
-@dataclass(frozen=True)
-class _Slot:
-    annotation: Any
-    default: Any
-    required: bool
-
-
-def _slots(obj: Callable[..., Any]) -> dict[str, _Slot]:
-    """Parameters of an attack class (dataclass fields) or of a probe (keyword-only arguments)."""
-    if is_dataclass(obj):
-        hints = typing.get_type_hints(obj)
-        return {f.name: _Slot(hints[f.name], f.default, f.default is MISSING) for f in fields(obj)}
-    try:
-        hints = typing.get_type_hints(obj)
-    except NameError:  # hints of names that exist for type checkers only: taken as they are
-        hints = {}
-    keywords = [p for p in inspect.signature(obj).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return {
-        p.name: _Slot(hints.get(p.name, Any), p.default, p.default is p.empty) for p in keywords
-    }
-
-
-def bind(registered: Registered, params: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of a probe, defaults included, checked by name, type and range.
-
-    Raises:
-        BadRequest: unknown, missing or wrongly typed parameter, or a value out of range.
-    """
-    slots = _slots(registered.obj)
-    for name in params:
-        if name not in slots:
-            raise BadRequest(
-                f"unknown parameter {name!r} of {registered.name!r}{choices(name, slots)}"
-            )
-    bound = {}
-    for name, slot in slots.items():
-        if name not in params and slot.required:
-            raise BadRequest(
-                f"{registered.name!r} needs a parameter {name!r}; "
-                f"`robustlab show {registered.name}` tells what it is"
-            )
-        value = params.get(name, slot.default)
-        bound[name] = _conform(value, slot.annotation, name, registered.name)
-    if registered.kind == "attack":
-        try:
-            made = registered.obj(**bound)
-        except BadRequest as error:
-            raise error.inside(repr(registered.name)) from None
-        bound = {name: getattr(made, name) for name in slots}
-    return bound
-
-
-def _conform(value: Any, annotation: Any, name: str, owner: str) -> Any:
-    """``value`` as ``annotation`` asks: an int passes for a float, one eps for a list of them."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if annotation == list[str] and not isinstance(value, list | tuple):
-        value = [value]
-    if annotation == list[str]:
-        value = [str(one) for one in value]
-    what = f"parameter {name!r} of {owner!r}"
-    if not _is(value, annotation):
-        raise BadRequest(f"{what} must be {_type_name(annotation)}, not {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BadRequest(f"{what} must be finite, not {value!r}")
-    try:
-        canonical(value)
-    except (TypeError, ValueError):
-        raise BadRequest(
-            f"{what} must be text, a flag, a finite number or a list of these, not {value!r}"
-        ) from None
-    return _as_float(value, annotation)
-
-
-def _as_float(value: Any, annotation: Any) -> Any:
-    """An int where only a float is asked for becomes one, so that 1 and 1.0 are the same cell."""
-    if typing.get_origin(annotation) in (list, tuple) and isinstance(value, list | tuple):
-        inner = (typing.get_args(annotation) or (Any,))[0]
-        return [_as_float(one, inner) for one in value]
-    accepts_int = annotation in (int, Any) or int in typing.get_args(annotation)
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if is_int and not accepts_int and _is(0.5, annotation) else value
-
-
-def _type_name(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
-
-
-def _is(value: Any, annotation: Any) -> bool:
-    origin = typing.get_origin(annotation)
-    if annotation is Any or annotation is inspect.Parameter.empty:
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return any(_is(value, option) for option in typing.get_args(annotation))
-    if origin is typing.Literal:
-        return value in typing.get_args(annotation)
-    if origin in (list, tuple):
-        inner = [a for a in typing.get_args(annotation) if a is not Ellipsis] or [Any]
-        return isinstance(value, list | tuple) and all(_is(one, inner[0]) for one in value)
-    if annotation is None or annotation is type(None):
-        return value is None
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, annotation) if isinstance(annotation, type) else True
-
-
-def described(name: str) -> catalogue.Entry:
-    """A registered name as a catalogue entry, for what no source file of the lab describes."""
-    found = resolve(name)
-    hints = _slots(found.obj)
-    file = Path(inspect.getsourcefile(found.obj) or "")
-    written = catalogue.class_parameters(file, getattr(found.obj, "__base__", type).__name__)
-    parameters = tuple(
-        catalogue.Parameter(
-            key,
-            _type_name(slot.annotation),
-            None if slot.required else slot.default,
-            written[key].doc if key in written else "",
-            slot.required,
-        )
-        for key, slot in hints.items()
-    )
-    facts = {key: getattr(found.obj, key, None) for key in ("norms", "knowledge", "paper")}
-    doc = inspect.getdoc(found.obj) or ""
-    return catalogue.Entry(
-        found.name, found.kind, found.obj.__module__, file, doc, parameters, facts
-    )

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustlab import registry
+from robustlab import binding, registry
+from robustlab.binding import bind, described
 from robustlab.errors import BadRequest
 from robustlab.identity import code_fingerprint
 from robustlab.outcome import Outcome
-from robustlab.registry import Registered, bind, described, probe, resolve
+from robustlab.registry import Registered, probe, resolve
 
 pytestmark = pytest.mark.usefixtures("forget")
 
@@ -128,7 +129,7 @@ def test_every_type_is_checked():
 
 def test_type_check_kills(monkeypatch):
     """With the check broken the test above fails."""
-    monkeypatch.setattr(registry, "_is", lambda value, annotation: True)
+    monkeypatch.setattr(binding, "_is", lambda value, annotation: True)
     with pytest.raises((pytest.fail.Exception, TypeError)):
         test_every_type_is_checked()
 

@@ -196,7 +196,8 @@ class Backbone:
         if len(data.classes) != len(self.classes):
             raise BadRequest(
                 f"{self.name} knows {len(self.classes)} classes, {data.name} has "
-                f"{len(data.classes)}; give data of the network's classes"
+                f"{len(data.classes)}; give data of the network's classes; where its images lack "
+                f"some of them say so: classes={len(self.classes)}, or `classes` in an npz"
             )
         if data.classes != self.classes and sorted(data.classes) == sorted(self.classes):
             raise BadRequest(

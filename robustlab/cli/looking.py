@@ -118,7 +118,7 @@ def _entry_of(name: str) -> Any:
         if own not in found:
             raise BadRequest(f"{path} registers no probe {own!r}{choices(own, found)}")
         return found[own]
-    from robustlab.registry import described
+    from robustlab.binding import described
 
     return described(name)
 

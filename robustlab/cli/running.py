@@ -93,11 +93,18 @@ def _headline_rows(found: Any) -> list[list[str]]:
         kind, attack = group.plan["kind"], group.plan["kind"] == "attack"
         if attack and (row.metric not in _HEADLINES or row.metric == "clean_accuracy"):
             continue
-        is_rate = kind != "probe" or 0 <= row.value <= 1
+        is_rate = kind != "probe" or _is_rate(group, row.metric, row.eps)
         text = _rate(row.value, row.low, row.high) if is_rate else f"{row.value:.4g}"
         eps = f"{row.eps} ({group.plan['norm']})" if row.eps else ""
         rows.append([row.backbone, group.label, eps, row.metric, text, str(row.n)])
     return rows
+
+
+def _is_rate(group: Any, metric: str, eps: str) -> bool:
+    """A share of images, from a bool column; any other metric is a mean in units of its own."""
+    name = f"{metric}[eps={eps}]" if eps else metric
+    column = group.outcome.metrics[name].column
+    return bool(group.outcome.samples[column].dtype.kind == "b")
 
 
 def _print_run(found: Any) -> None:

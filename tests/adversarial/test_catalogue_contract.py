@@ -13,9 +13,10 @@ import torch
 
 from robustlab import Attack, catalogue, testing
 from robustlab.backbones import Backbone
+from robustlab.binding import bind
 from robustlab.data import Data
 from robustlab.errors import BadRequest
-from robustlab.registry import bind, resolve
+from robustlab.registry import resolve
 
 EPS = {"linf": ["0.05", "0.15"], "l2": ["0.5", "1.5"], "l1": ["4", "12"]}
 MATRIX = [

@@ -11,9 +11,10 @@ import torch
 from robustlab import attack, testing
 from robustlab.adversarial.foolbox_bridge import _foolbox
 from robustlab.backbones import Backbone
+from robustlab.binding import bind
 from robustlab.data import Data
 from robustlab.errors import BadRequest
-from robustlab.registry import bind, resolve
+from robustlab.registry import resolve
 
 
 def test_parameters_are_foolboxs_own() -> None:

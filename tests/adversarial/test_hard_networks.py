@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from robustlab import attack
 from robustlab.adversarial.clean import clean
 from robustlab.backbones import Backbone
+from robustlab.binding import bind
 from robustlab.data import Data
-from robustlab.registry import bind, resolve
+from robustlab.registry import resolve
 
 
 def _wrapped(lenet: Backbone, module: nn.Module) -> Backbone:

@@ -9,8 +9,9 @@ import torch
 from robustlab import testing
 from robustlab.adversarial import Judge
 from robustlab.backbones import Backbone
+from robustlab.binding import bind
 from robustlab.data import Data
-from robustlab.registry import bind, resolve
+from robustlab.registry import resolve
 
 GRADIENT = ["fgsm", "bim", "pgd"]
 

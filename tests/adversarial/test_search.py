@@ -181,8 +181,9 @@ def test_an_unknown_target_names_the_nearest(lenet: Backbone, digits: Data) -> N
 
 def test_memory_on_the_device_is_one_batch(lenet: Backbone) -> None:
     """However many images there are, the network never sees more than a batch of them."""
+    from robustlab.binding import bind
     from robustlab.data import load_data
-    from robustlab.registry import bind, resolve
+    from robustlab.registry import resolve
 
     seen: list[int] = []
 
