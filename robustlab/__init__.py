@@ -5,44 +5,55 @@ Names load on first use, so that ``import robustlab`` costs milliseconds; this l
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+from robustlab.lazy import doors as _doors
+
+if TYPE_CHECKING:
+    from robustlab import testing as testing
+    from robustlab.adversarial import Attack as Attack
+    from robustlab.adversarial import Threat as Threat
+    from robustlab.backbones import Backbone as Backbone
+    from robustlab.backbones import load_backbone as load_backbone
+    from robustlab.data import Data as Data
+    from robustlab.data import load_data as load_data
+    from robustlab.doors import attack as attack
+    from robustlab.doors import list_attacks as list_attacks
+    from robustlab.doors import list_backbones as list_backbones
+    from robustlab.doors import list_probes as list_probes
+    from robustlab.doors import report as report
+    from robustlab.doors import run as run
+    from robustlab.outcome import Outcome as Outcome
+    from robustlab.registry import probe as probe
+    from robustlab.runs import Run as Run
+    from robustlab.runs import open_run as open_run
+    from robustlab.suite import Suite as Suite
+    from robustlab.suite import load_suite as load_suite
 
 __version__ = "0.1.0"
 
-_NAMES = {
-    "Attack": "robustlab.adversarial",
-    "Backbone": "robustlab.backbones",
-    "Data": "robustlab.data",
-    "Outcome": "robustlab.outcome",
-    "Run": "robustlab.runs",
-    "Suite": "robustlab.suite",
-    "Threat": "robustlab.adversarial",
-    "attack": "robustlab.doors",
-    "list_attacks": "robustlab.doors",
-    "list_backbones": "robustlab.doors",
-    "list_probes": "robustlab.doors",
-    "load_backbone": "robustlab.backbones",
-    "load_data": "robustlab.data",
-    "load_suite": "robustlab.suite",
-    "open_run": "robustlab.runs",
-    "probe": "robustlab.registry",
-    "report": "robustlab.doors",
-    "run": "robustlab.doors",
-    "testing": "robustlab.testing",
+_HOMES = {
+    "Attack": "adversarial",
+    "Backbone": "backbones",
+    "Data": "data",
+    "Outcome": "outcome",
+    "Run": "runs",
+    "Suite": "suite",
+    "Threat": "adversarial",
+    "attack": "doors",
+    "list_attacks": "doors",
+    "list_backbones": "doors",
+    "list_probes": "doors",
+    "load_backbone": "backbones",
+    "load_data": "data",
+    "load_suite": "suite",
+    "open_run": "runs",
+    "probe": "registry",
+    "report": "doors",
+    "run": "doors",
+    "testing": "testing",
 }
 
-__all__ = sorted(_NAMES)
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
-        raise AttributeError(f"module 'robustlab' has no attribute {name!r}")
-    module = importlib.import_module(_NAMES[name])
-    value = module if name == "testing" else getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__getattr__, __dir__ = _doors(__name__, _HOMES)

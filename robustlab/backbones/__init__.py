@@ -5,8 +5,9 @@ Lazy, so that `list_backbones` (cards only) works without importing torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from robustlab.lazy import doors
 
 if TYPE_CHECKING:
     from robustlab.backbones.backbone import Backbone
@@ -37,12 +38,4 @@ _HOMES = {
     "read_card": "cards",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = doors(__name__, _HOMES)
