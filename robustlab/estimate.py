@@ -37,14 +37,16 @@ class Cost:
 def estimate(plan: Plan) -> list[Cost]:
     """One `Cost` for each probe on each backbone, in the order of the plan."""
     with _threads(fastest_threads(plan.backbones)):
-        seconds = {b.name: _seconds_a_pass(b) for b in plan.backbones}
+        seconds = {
+            (b.name, size): _seconds_a_pass(b, size) for b in plan.backbones for size in (1, _BATCH)
+        }
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in plan.cells:
         groups.setdefault((cell.backbone.name, cell.bound.label), []).append(cell)
     costs = []
     for (name, label), cells in groups.items():
         images, passes = sum(c.stop - c.start for c in cells), _passes(cells[0])
-        total = images * passes * seconds[name]
+        total = images * passes * seconds[name, _batch(cells[0])]
         costs.append(Cost(name, label, len(cells), images, passes, total))
     return costs
 
@@ -57,6 +59,12 @@ def _passes(cell: Cell) -> int:
     budgets = 1 if attack.minimum_norm else len(attack.eps)
     verification = 3  # the clean image once, each candidate as floats and as pixels
     return int(budgets * attack.restarts * (attack.passes() + verification))
+
+
+def _batch(cell: Cell) -> int:
+    """Attacks of another library work image by image, and pay for it."""
+    whole = cell.bound.registered.library == "" or cell.bound.params.get("batched", False)
+    return _BATCH if whole else 1
 
 
 def fastest_threads(backbones: Sequence[Backbone]) -> int:
@@ -85,11 +93,11 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _seconds_a_pass(backbone: Backbone) -> float:
+def _seconds_a_pass(backbone: Backbone, batch: int = _BATCH) -> float:
     """Mean of a forward and a backward pass of an image, on a batch of noise; the best of three."""
     network, dtype = search_copy(backbone.network, backbone.input_shape)
     dtype = dtype or working_dtype(backbone)
-    x = torch.rand(_BATCH, *backbone.input_shape, dtype=dtype, device=backbone.device)
+    x = torch.rand(batch, *backbone.input_shape, dtype=dtype, device=backbone.device)
     x.requires_grad_(True)
     times = []
     for _ in range(4):  # the first call pays for set-up
@@ -98,7 +106,7 @@ def _seconds_a_pass(backbone: Backbone) -> float:
         torch.autograd.grad(network(x).sum(), x)
         _wait(backbone.device)
         times.append(time.perf_counter() - start)
-    return min(times[1:]) / (2 * _BATCH)
+    return min(times[1:]) / (2 * batch)
 
 
 def _wait(device: torch.device) -> None:

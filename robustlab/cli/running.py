@@ -197,8 +197,8 @@ def check(
     )
     click.echo("")
     click.echo(
-        f"{len(plan.cells)} cells; about {total:.0f} s on {plan.backbones[0].device} if nothing "
-        "else runs there; less, as fooled images leave early"
+        f"{len(plan.cells)} cells; about {total:.0f} s of computing on {plan.backbones[0].device} "
+        "if nothing else runs there; less, as fooled images leave early"
     )
     click.echo(f"next: robustlab run {suite}")
     return 0
