@@ -156,13 +156,20 @@ def report(folder: str | Path, path: str | Path | None = None) -> Path:
 
 
 def list_attacks() -> list[str]:
-    """Names of the shipped attacks."""
-    return [e.name for e in catalogue.entries().values() if e.kind == "attack"]
+    """Names of the shipped attacks, then of those registered in this process."""
+    return _listed("attack")
 
 
 def list_probes() -> list[str]:
-    """Names of the shipped probes that are not attacks."""
-    return [e.name for e in catalogue.entries().values() if e.kind == "probe"]
+    """Names of the shipped probes that are not attacks, then of those registered here."""
+    return _listed("probe")
+
+
+def _listed(kind: str) -> list[str]:
+    from robustlab.registry import own_names
+
+    shipped = [e.name for e in catalogue.entries().values() if e.kind == kind]
+    return [*shipped, *own_names(kind)]
 
 
 def list_backbones() -> list[str]:

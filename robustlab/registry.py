@@ -24,7 +24,7 @@ from robustlab.identity import (
     source_fingerprint,
 )
 
-__all__ = ["Registered", "probe", "resolve"]
+__all__ = ["Registered", "own_names", "probe", "resolve"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -103,6 +103,12 @@ def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T]
 def _place(obj: Any) -> tuple[str, str]:
     """File and qualified name: running a cell or a module again is no clash."""
     return getattr(sys.modules.get(obj.__module__), "__file__", "") or "", obj.__qualname__
+
+
+def own_names(kind: str) -> list[str]:
+    """Names of ``kind`` that users registered in this process, in the order they did."""
+    shipped = catalogue.entries()
+    return [r.name for r in _REGISTERED.values() if r.kind == kind and r.name not in shipped]
 
 
 def resolve(name: str) -> Registered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -22,13 +23,18 @@ _DATA = (
 
 @click.command("list")
 @click.argument("kind", metavar="|".join(_KINDS), default="")
+@click.argument("file", required=False, type=click.Path())
 @json_option
-def list_(kind: str, as_json: bool) -> int:
-    """List attacks, probes, backbones, suites, data or recipes."""
+def list_(kind: str, file: str | None, as_json: bool) -> int:
+    """List attacks, probes, backbones, suites, data or recipes; of attacks and probes those of your
+    own FILE too, which is read, not run.
+    """
     if kind not in _KINDS:
         what = f"cannot list {kind!r}" if kind else "list what?"
         raise BadRequest(f"{what}{choices(kind, _KINDS)}")
-    head, rows = _listing(kind)
+    if file is not None and kind not in ("attacks", "probes"):
+        raise BadRequest(f"a file holds attacks and probes, not {kind}")
+    head, rows = _listing(kind, file)
     if as_json:
         print_json([dict(zip(head, row, strict=True)) for row in rows])
         return 0
@@ -40,10 +46,17 @@ def list_(kind: str, as_json: bool) -> int:
     return 0
 
 
-def _listing(kind: str) -> tuple[list[str], list[list[Any]]]:
+def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
+    from pathlib import Path
+
     from robustlab import catalogue
 
     entries = list(catalogue.entries().values())
+    if file is not None:
+        if not Path(file).is_file():
+            raise BadRequest(f"there is no file {file!r}, seen from {Path.cwd()}")
+        own = catalogue.read_file(Path(file))
+        entries += [replace(entry, name=f"{file}:{entry.name}") for entry in own]
     if kind == "attacks":
         return ["name", "norms", "knowledge", "what it does"], [
             [e.name, " ".join(e.facts["norms"]), e.facts["knowledge"], e.summary]
