@@ -123,6 +123,7 @@ def plan_of(
     device: str = "auto",
 ) -> Plan:
     """The plan that `run` with the same arguments would carry out; nothing is computed."""
+    from robustlab.backbones import load_backbone
     from robustlab.data import load_data
     from robustlab.plan import make_plan
     from robustlab.runner import choose_device
@@ -138,16 +139,14 @@ def plan_of(
     elif take is not None:
         read = replace(read, take=take)
     chosen = choose_device(device)
-    loaded = None if backbones is None else [_loaded(b, chosen) for b in backbones]
+    # An object stays where it lies unless a device is asked for by name.
+    asked = None if device == "auto" else chosen
+    loaded = None
+    if backbones is not None:
+        loaded = [
+            load_backbone(b, device=chosen if isinstance(b, str) else asked) for b in backbones
+        ]
     return make_plan(read, loaded, data, chosen)
-
-
-def _loaded(backbone: Backbone | str, device: str) -> Backbone:
-    from robustlab.backbones import load_backbone
-
-    if isinstance(backbone, str):
-        return load_backbone(backbone, device=device)
-    return load_backbone(backbone)
 
 
 def report(folder: str | Path, path: str | Path | None = None) -> Path:

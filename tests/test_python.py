@@ -127,3 +127,14 @@ def test_a_bare_module_is_refused(tmp_path):
     with pytest.raises(BadRequest, match="a bare Linear does not tell its input; wrap it"):
         robustlab.run("quick", backbones=[nn.Linear(2, 2)], out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_device_asked_for_by_name_moves_objects_too():
+    """The meta device is always there: what is moved to it says so."""
+    from robustlab.doors import plan_of
+
+    backbone = robustlab.load_backbone("lenet5-max@digits")
+    for device, found in (("auto", "cpu"), ("cpu", "cpu"), ("meta", "meta")):
+        plan = plan_of("quick", backbones=[backbone], device=device)
+        assert str(plan.backbones[0].device) == found
+    assert str(backbone.device) == "cpu"
