@@ -110,7 +110,7 @@ def _take(groups: list[Group], count: int, candidates: list[Chosen]) -> list[Cho
     seen: Counter[Any] = Counter()
 
     def rank(chosen: Chosen) -> tuple[Any, ...]:
-        return (not chosen.held, *(seen[trait] for trait in _traits(chosen)), chosen.row)
+        return (*(seen[trait] for trait in _traits(chosen)), chosen.row)
 
     for _ in range(count):  # rounds
         for group in groups:
@@ -153,7 +153,6 @@ def _item(story: Story, chosen: Chosen) -> dict[str, Any]:
         "clean": data_uri(as_picture(clean)),
         "size": as_picture(clean).shape[:2],
         "eps": chosen.eps,
-        "held": chosen.held,
         "largest": str(group.plan["eps"][int(np.argmax(group.plan["eps_values"]))]),
     }
     if chosen.eps is None:
