@@ -83,7 +83,9 @@ def _shipped_name(reference: Reference) -> str:
     if "seed" not in reference.options:  # any seed will do where none is asked for
         wanted.pop("seed", None)
     for card in list_backbones():
-        same = card["builder"] == reference.builder and wanted.items() <= card["options"].items()
+        if card["builder"] != reference.builder:
+            continue
+        same = wanted.items() <= builder.bind(card["options"]).items()
         if same and card["name"].endswith(f"@{reference.data}"):
             return str(card["name"])
     raise BadRequest(
@@ -133,8 +135,8 @@ def _from_file(reference: Reference, mean: Statistics, std: Statistics) -> Backb
     options = builder.bind(reference.options)
     return Backbone(
         pour(read_weights(path), builder(**options).eval(), path),
-        input_shape=builder.input_shape,
-        classes=builder.classes,
+        input_shape=builder.input_shape(options),
+        classes=builder.classes(options),
         mean=mean,
         std=std,
         name=reference.text,
@@ -152,8 +154,8 @@ def _untrained(reference: Reference, mean: Statistics, std: Statistics) -> Backb
     options = builder.bind(reference.options)
     return Backbone(
         builder(**options).eval(),
-        input_shape=builder.input_shape,
-        classes=builder.classes,
+        input_shape=builder.input_shape(options),
+        classes=builder.classes(options),
         mean=mean,
         std=std,
         name=reference.text,

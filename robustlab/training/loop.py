@@ -194,7 +194,10 @@ def _measured(module: nn.Module, images: Tensor, labels: Tensor) -> tuple[float,
 def _frozen(recipe: Recipe, module: nn.Module, data: Data) -> Backbone:
     builder = builders[recipe.builder]
     backbone = Backbone(
-        module.eval(), input_shape=builder.input_shape, classes=data.classes, name=recipe.name
+        module.eval(),
+        input_shape=builder.input_shape(recipe.options),
+        classes=data.classes,
+        name=recipe.name,
     )
     backbone.accepts(data)
     return backbone

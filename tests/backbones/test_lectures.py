@@ -35,8 +35,8 @@ def test_lenet5(pool):
     module = builders["lenet5"](pool=pool)
     check_lenet5(module, pool)
     assert sum(one.numel() for one in module.parameters()) == 61_706
-    assert builders["lenet5"].input_shape == (1, 32, 32)
-    assert builders["lenet5"].classes == 10
+    assert builders["lenet5"].input_shape({}) == (1, 32, 32)
+    assert builders["lenet5"].classes({}) == 10
 
 
 @pytest.mark.parametrize("pool", POOLS)
