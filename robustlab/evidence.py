@@ -69,6 +69,11 @@ class Evidence:
         group = self.clean(backbone)
         return statistics.rate(column(group, "clean_correct") if group else [])
 
+    def clean_wrong(self, backbone: str) -> Hits | None:
+        """Whether each untouched image is wrong (None: not measured)."""
+        group = self.clean(backbone)
+        return ~column(group, "clean_correct") if group else None
+
     def attacks(self, backbone: str, norm: str | None) -> list[Group]:
         """Landed attacks that the worst case is taken over."""
         return [g for g in self.landed if g.backbone == backbone and _counts(g, norm)]

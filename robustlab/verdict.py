@@ -128,6 +128,7 @@ def reach_verdict(evidence: Evidence) -> Verdict:
         lead = [
             _levels(evidence, standings, norm, eps),
             *(_compared(evidence, c, len(comparisons)) for c in main),
+            *_untouched(evidence, standings[-1], standings[0]),
         ]
     else:
         lead = told
@@ -240,6 +241,20 @@ def _compared(evidence: Evidence, c: Comparison, pairs: int) -> str:
         f"On the same {images} {code(stronger)} holds where {code(c.weaker)} breaks "
         f"{plural(more, 'times')}, the reverse {plural(fewer, 'times')} ({test})."
     )
+
+
+def _untouched(evidence: Evidence, best: Standing, worst: Standing) -> list[str]:
+    """What the backbone that holds longest pays, or gains, on images that nobody touched."""
+    wrong = [evidence.clean_wrong(s.backbone) for s in (best, worst)]
+    if wrong[0] is None or wrong[1] is None or wrong[0].shape != wrong[1].shape:
+        return []
+    paired = statistics.mcnemar(wrong[0], wrong[1])
+    told = "a difference" if paired.p < ALPHA else "no established difference"
+    return [
+        f"Untouched, {code(best.backbone)} is right on {best.clean} and {code(worst.backbone)} on "
+        f"{worst.clean}: {told}, with {paired.only_first} wrong for the first alone and "
+        f"{paired.only_second} for the second alone (exact McNemar, {p_text(paired.p)})."
+    ]
 
 
 def _other(evidence: Evidence, norm: str | None) -> list[str]:

@@ -110,6 +110,43 @@ def test_pairs_are_compared_image_by_image(whole):
         assert found.p >= found.paired.p
 
 
+def check_price(results, sentence):
+    """The clean accuracies of both ends and their discordant images, from the public table."""
+    verdict, samples = reach_verdict(Evidence(results)), results.samples()
+    ends = [verdict.standings[-1].backbone, verdict.standings[0].backbone]
+    mine = samples[samples.probe == "clean"].set_index("backbone")
+    right = [mine.loc[name].sort_values("id").clean_correct.to_numpy(bool) for name in ends]
+    check_rates(sentence, [rate(one) for one in right])
+    alone = int((~right[0] & right[1]).sum()), int((right[0] & ~right[1]).sum())
+    assert f"with {alone[0]} wrong for the first alone and {alone[1]} for the second" in sentence
+    assert sentence.index(f"`{ends[0]}`") < sentence.index(f"`{ends[1]}`")
+
+
+def test_the_price_on_untouched_images_is_told(whole):
+    check_price(whole.results, reach_verdict(Evidence(whole.results)).lead[-1])
+
+
+@pytest.mark.parametrize(
+    "mutate",
+    [
+        lambda t: t.replace("with ", "with 1", 1),
+        lambda t: re.sub(r"`(.*?)`(.*)`(.*?)`", r"`\3`\2`\1`", t),
+    ],
+)
+def test_the_check_of_the_price_kills_a_changed_sentence(whole, mutate):
+    sentence = reach_verdict(Evidence(whole.results)).lead[-1]
+    with pytest.raises(AssertionError):
+        check_price(whole.results, mutate(sentence))
+
+
+def test_no_price_is_told_where_nobody_looked(lay, runs):
+    lost = runs.Recipe(n=60, missing=[("lenet5-avg@digits", "clean")])
+    verdict = reach_verdict(Evidence(lay(lost.but(backbones={"a": 0.1, "b": 0.05}))))
+    assert any("Untouched" in line for line in verdict.lead)
+    lost = lost.but(backbones={"a": 0.1, "b": 0.05}, missing=[("b", "clean")])
+    assert not any("Untouched" in line for line in reach_verdict(Evidence(lay(lost))).lead)
+
+
 def test_pairs_use_only_attacks_that_both_faced(lay, runs):
     lost = runs.Recipe(n=60, missing=[("lenet5-avg@digits", "pgd")])
     evidence = Evidence(lay(lost))
