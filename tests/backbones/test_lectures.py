@@ -56,6 +56,18 @@ def test_twins_start_equal_and_leave_the_global_generator_alone():
     assert all(one.training for one in builders["mlp"]().modules())  # fresh: ready to be trained
 
 
+@pytest.mark.parametrize("name", ["lenet5", "mlp"])
+def test_initial_weights_are_those_the_shipped_networks_started_from(name):
+    """A second drawing: He's layer by layer from one generator, variance 1/fan_in at the end."""
+    generator = torch.Generator().manual_seed(6)
+    layers = [one for one in builders[name](seed=6) if hasattr(one, "weight")]
+    for layer in layers:
+        kind = "linear" if layer is layers[-1] else "relu"
+        weight = torch.empty_like(layer.weight)
+        nn.init.kaiming_normal_(weight, nonlinearity=kind, generator=generator)
+        assert torch.equal(layer.weight, weight)
+
+
 def check_variance(module):
     """Weights have variance gain / fan_in: 2 before a ReLU, 1 before the logits; biases are 0."""
     layers = [one for one in module if hasattr(one, "weight")]
@@ -101,4 +113,7 @@ def test_bad_options(name, options, message):
 
 
 def test_text_options_become_the_type_of_the_default():
-    assert builders["lenet5"].bind({"seed": "3"}) == {"pool": "max", "seed": 3}
+    builder = builders["lenet5"]
+    assert builder.bind({"seed": "3"}) == {**builder.defaults, "pool": "max", "seed": 3}
+    bound = builders["googlenet"].bind({"auxiliary": "true", "dropout": "0.1", "width": "8"})
+    assert (bound["auxiliary"], bound["dropout"], bound["width"]) == (True, 0.1, 8)
