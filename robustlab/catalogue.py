@@ -15,7 +15,7 @@ from typing import Any
 from robustlab import shelf
 from robustlab.errors import BadRequest
 
-__all__ = ["Entry", "Parameter", "class_parameters", "entries", "read_file"]
+__all__ = ["Entry", "Parameter", "class_parameters", "entries", "read_file", "read_function"]
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,14 @@ def read_file(file: Path, module: str = "") -> list[Entry]:
         else:
             found.append(Entry(name, "probe", module, file, doc, _function_parameters(node, file)))
     return found
+
+
+def read_function(file: Path, function: str, name: str, kind: str) -> Entry:
+    """What the top-level ``function`` of ``file`` says of itself, as the entry ``name``."""
+    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    node = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function)
+    parameters = _function_parameters(node, file)
+    return Entry(name, kind, "", file, ast.get_docstring(node) or "", parameters)
 
 
 @cache

@@ -253,6 +253,7 @@ def test_looking_needs_no_torch(python, finished, own_probes):
         ["show", "clean"],
         ["show", "quick"],
         ["show", "mlp@digits"],
+        ["show", "lenet5"],
         ["show", f"{own_probes / 'mine.py'}:brighter"],
         ["report", str(finished), "-o", str(own_probes / "page.html")],
         ["report", str(finished), "-o", str(own_probes / "page.html"), "--json"],

@@ -12,7 +12,8 @@ import sys
 import click
 
 from robustlab import __version__
-from robustlab.cli.looking import doctor, list_, show
+from robustlab.cli.listing import list_
+from robustlab.cli.looking import doctor, show
 from robustlab.cli.running import check, report, run
 from robustlab.cli.training import train
 from robustlab.errors import RobustlabError

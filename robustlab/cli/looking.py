@@ -1,96 +1,16 @@
-"""list, show and doctor: what there is, without importing torch."""
+"""show and doctor: one thing in full, without importing torch where its file tells all."""
 
 from __future__ import annotations
 
 import textwrap
-from dataclasses import replace
 from typing import Any
 
 import click
 
-from robustlab.cli.output import json_option, print_json, table
+from robustlab.cli.output import json_option, percent, print_json, table
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["doctor", "list_", "show"]
-
-_KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes")
-_DATA = (
-    ("digits:SPLIT", "1,797 handwritten digits on 32x32; SPLIT: train, val, test"),
-    ("npz:PATH", "images and labels of a NumPy archive"),
-    ("folder:PATH", "one folder of pictures a class"),
-)
-
-
-@click.command("list")
-@click.argument("kind", metavar="|".join(_KINDS), default="")
-@click.argument("file", required=False, type=click.Path())
-@json_option
-def list_(kind: str, file: str | None, as_json: bool) -> int:
-    """List attacks, probes, backbones, suites, data or recipes; of attacks and probes those of your
-    own FILE too, which is read, not run.
-    """
-    if kind not in _KINDS:
-        what = f"cannot list {kind!r}" if kind else "list what?"
-        raise BadRequest(f"{what}{choices(kind, _KINDS)}")
-    if file is not None and kind not in ("attacks", "probes"):
-        raise BadRequest(f"a file holds attacks and probes, not {kind}")
-    head, rows = _listing(kind, file)
-    if as_json:
-        print_json([dict(zip(head, row, strict=True)) for row in rows])
-        return 0
-    table(head, rows)
-    if kind == "attacks":
-        click.echo("\nand any attack of foolbox by its name, as foolbox:L2CarliniWagnerAttack")
-    if kind in ("attacks", "probes") and rows:
-        click.echo(f"next: robustlab show {rows[0][0]}")
-    return 0
-
-
-def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
-    from pathlib import Path
-
-    from robustlab import catalogue
-
-    entries = list(catalogue.entries().values())
-    if file is not None:
-        if not Path(file).is_file():
-            raise BadRequest(f"there is no file {file!r}, seen from {Path.cwd()}")
-        own = catalogue.read_file(Path(file))
-        entries += [replace(entry, name=f"{file}:{entry.name}") for entry in own]
-    if kind == "attacks":
-        return ["name", "norms", "knowledge", "what it does"], [
-            [e.name, " ".join(e.facts["norms"]), e.facts["knowledge"], e.summary]
-            for e in entries
-            if e.kind == "attack"
-        ]
-    if kind == "probes":
-        return ["name", "what it does"], [[e.name, e.summary] for e in entries if e.kind == "probe"]
-    if kind == "suites":
-        return ["name", "title", "file"], _suites()
-    if kind == "data":
-        return ["source", "what it is"], [list(row) for row in _DATA]
-    if kind == "recipes":
-        from robustlab.training import list_recipes
-
-        return ["name"], [[name] for name in list_recipes()]
-    from robustlab.backbones.cards import list_backbones
-
-    return ["name", "input", "parameters", "test accuracy", "n"], [
-        [
-            card["name"],
-            "x".join(map(str, card["input_shape"])),
-            card["parameters"],
-            f"{100 * card['test']['value']:.1f} %",
-            card["test"]["n"],
-        ]
-        for card in list_backbones()
-    ]
-
-
-def _suites() -> list[list[Any]]:
-    from robustlab.suite import load_suite, shipped_suites
-
-    return [[name, load_suite(name).title, path.name] for name, path in shipped_suites().items()]
+__all__ = ["doctor", "show"]
 
 
 @click.command()
@@ -100,6 +20,8 @@ def show(name: str, as_json: bool) -> int:
     """Show an attack, a probe, a backbone or a suite: parameters, defaults, source."""
     from robustlab import catalogue
     from robustlab.backbones.cards import list_backbones
+    from robustlab.backbones.options import described
+    from robustlab.backbones.published import PUBLISHED
     from robustlab.suite import shipped_suites
 
     entries, suites = catalogue.entries(), shipped_suites()
@@ -110,10 +32,13 @@ def show(name: str, as_json: bool) -> int:
         _show_suite(name, as_json)
     elif name in entries:
         _show_entry(entries[name], as_json)
+    elif name in PUBLISHED:
+        _show_entry(described(name), as_json)
     elif name.startswith("foolbox:") or ".py:" in name:
         _show_entry(_entry_of(name), as_json)
     else:
-        raise BadRequest(f"nothing is called {name!r}{choices(name, [*entries, *cards, *suites])}")
+        known = [*entries, *cards, *suites, *PUBLISHED]
+        raise BadRequest(f"nothing is called {name!r}{choices(name, known)}")
     return 0
 
 
@@ -163,6 +88,9 @@ def _show_entry(entry: Any, as_json: bool) -> None:
             click.echo(f"{key}: {' '.join(value) if isinstance(value, tuple) else value}")
     click.echo("")
     table(["parameter", "type", "default", "what it is"], rows)
+    if entry.kind == "backbone":
+        first = entry.parameters[0]
+        click.echo(f"\noptions follow a question mark: {entry.name}?{first.name}={first.default}")
 
 
 def _show_card(card: dict[str, Any], as_json: bool) -> None:
@@ -173,9 +101,10 @@ def _show_card(card: dict[str, Any], as_json: bool) -> None:
 
     click.echo(f"{card['name']}: backbone, {card['parameters']:,} parameters\n")
     for split in ("validation", "test"):
-        rate = card[split]
-        interval = f"[{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
-        click.echo(f"{split}: {100 * rate['value']:.1f} % {interval} of {rate['n']}")
+        click.echo(f"{split}: {percent(card[split])}")
+    if robust := card.get("adversarial"):
+        attack = f"{robust['norm']} {robust['eps']}, PGD-{robust['steps']}"
+        click.echo(f"test, robust at {attack}: {percent(robust['test'])}; see what others find")
     click.echo(f"fingerprint: {card['fingerprint']}\n\nrecipe:\n")
     click.echo(textwrap.indent(tomli_w.dumps(card["recipe"]), "  "))
     click.echo(f"next: robustlab run quick -b {card['name']}")

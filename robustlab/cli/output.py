@@ -6,12 +6,12 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
-__all__ = ["json_option", "print_json", "progress", "table"]
+__all__ = ["json_option", "percent", "print_json", "progress", "table"]
 
 Tell = Callable[[Any, str], None]
 
@@ -33,6 +33,12 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return value
+
+
+def percent(rate: Mapping[str, Any]) -> str:
+    """A rate of a card with its interval and n: ``98.3 % [96.4, 99.2] of 360``."""
+    value, low, high = (f"{100 * rate[key]:.1f}" for key in ("value", "low", "high"))
+    return f"{value} % [{low}, {high}] of {rate['n']}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from robustlab import catalogue, shelf
-from robustlab.backbones import list_backbones, load_backbone
+from robustlab.backbones import builders, list_backbones, load_backbone
+from robustlab.backbones.options import OPTIONS
+from robustlab.backbones.published import PUBLISHED
 from robustlab.environment import PACKAGES
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
@@ -16,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
     [
         ("attacks", ["bim", "fgsm", "noise", "pgd"]),
         ("probes", ["clean"]),
-        ("backbones", ["lenet5-avg@digits", "lenet5-max@digits", "mlp@digits"]),
+        ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
         ("suites", ["quick", "standard"]),
         ("data", ["digits:SPLIT", "npz:PATH", "folder:PATH"]),
         ("recipes", ["lenet5-avg@digits", "lenet5-max@digits", "mlp@digits"]),
@@ -82,6 +84,38 @@ def test_show_backbone(lab, card):
     text = lab("show", card["name"]).out
     assert f"fingerprint: {card['fingerprint']}" in text
     assert text.splitlines()[-1] == f"next: robustlab run quick -b {card['name']}"
+
+
+def test_list_backbones_tells_what_each_is_and_reaches(lab):
+    rows = {row["name"]: row for row in lab("list", "backbones", "--json").json}
+    for card in list_backbones():
+        row, test = rows[card["name"]], card["test"]
+        assert row["parameters"] == f"{card['parameters']:,}"
+        assert row["input"] == "x".join(map(str, card["input_shape"]))
+        assert row["source"] == PUBLISHED[card["builder"]].source
+        assert row["test accuracy"].startswith(f"{100 * test['value']:.1f} % [")
+        assert f"of {test['n']}" in row["test accuracy"]
+        robust = card.get("adversarial")
+        assert ("robust at" in row["test accuracy"]) == bool(robust)
+    for name, published in PUBLISHED.items():
+        assert rows[name]["parameters"] == f"{published.parameters:,}"
+        assert rows[name]["test accuracy"] == "untrained"
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_show_network(lab, name):
+    """Read as text, yet the same options and defaults as the function has."""
+    done = lab("show", name, "--json")
+    options = {p["name"]: p["default"] for p in done.json["parameters"]}
+    assert options == builders[name].defaults
+    assert all(p["doc"] for p in done.json["parameters"])
+    assert done.json["facts"]["source"] == PUBLISHED[name].source
+    assert lab("show", name).out.startswith(f"{name}: backbone\n")
+
+
+def test_options_are_those_of_some_network():
+    used = {option for builder in builders.values() for option in builder.defaults}
+    assert set(OPTIONS) <= used
 
 
 def test_show_suite(lab):

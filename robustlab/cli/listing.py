@@ -1,0 +1,143 @@
+"""list: what there is, without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from robustlab.cli.output import json_option, percent, print_json, table
+from robustlab.errors import BadRequest, choices
+
+__all__ = ["list_"]
+
+_KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes")
+_DATA = (
+    ("digits:SPLIT", "1,797 handwritten digits on 32x32; SPLIT: train, val, test"),
+    ("npz:PATH", "images and labels of a NumPy archive"),
+    ("folder:PATH", "one folder of pictures a class"),
+)
+
+
+@click.command("list")
+@click.argument("kind", metavar="|".join(_KINDS), default="")
+@click.argument("file", required=False, type=click.Path())
+@json_option
+def list_(kind: str, file: str | None, as_json: bool) -> int:
+    """List attacks, probes, backbones, suites, data or recipes; of attacks and probes those of your
+    own FILE too, which is read, not run.
+    """
+    if kind not in _KINDS:
+        what = f"cannot list {kind!r}" if kind else "list what?"
+        raise BadRequest(f"{what}{choices(kind, _KINDS)}")
+    if file is not None and kind not in ("attacks", "probes"):
+        raise BadRequest(f"a file holds attacks and probes, not {kind}")
+    head, rows = _listing(kind, file)
+    if as_json:
+        print_json([dict(zip(head, row, strict=True)) for row in rows])
+        return 0
+    table(head, rows)
+    if kind == "attacks":
+        click.echo("\nand any attack of foolbox by its name, as foolbox:L2CarliniWagnerAttack")
+    if kind == "backbones":
+        click.echo(
+            "\nand any classifier of torchvision or timm by its name, as torchvision:resnet50; "
+            "weights from a file: file:PATH#NAME\noptions follow a question mark, as "
+            f"resnet20?width=8&norm=off\nnext: robustlab show {rows[0][0]}"
+        )
+    if kind in ("attacks", "probes") and rows:
+        click.echo(f"next: robustlab show {rows[0][0]}")
+    return 0
+
+
+def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
+    from pathlib import Path
+
+    from robustlab import catalogue
+
+    entries = list(catalogue.entries().values())
+    if file is not None:
+        if not Path(file).is_file():
+            raise BadRequest(f"there is no file {file!r}, seen from {Path.cwd()}")
+        own = catalogue.read_file(Path(file))
+        entries += [replace(entry, name=f"{file}:{entry.name}") for entry in own]
+    if kind == "attacks":
+        return ["name", "norms", "knowledge", "what it does"], [
+            [e.name, " ".join(e.facts["norms"]), e.facts["knowledge"], e.summary]
+            for e in entries
+            if e.kind == "attack"
+        ]
+    if kind == "probes":
+        return ["name", "what it does"], [[e.name, e.summary] for e in entries if e.kind == "probe"]
+    if kind == "suites":
+        return ["name", "title", "file"], _suites()
+    if kind == "data":
+        return ["source", "what it is"], [list(row) for row in _DATA]
+    if kind == "recipes":
+        return ["name", "network", "data", "training", "weights"], _recipes()
+    return ["name", "parameters", "input", "source", "test accuracy"], _backbones()
+
+
+def _backbones() -> list[list[Any]]:
+    """The shipped networks with what they reach, then the lectures' networks, untrained."""
+    from robustlab.backbones.cards import list_backbones
+    from robustlab.backbones.published import PUBLISHED
+
+    trained = [
+        [
+            card["name"],
+            f"{card['parameters']:,}",
+            _shape(card["input_shape"]),
+            PUBLISHED[card["builder"]].source,
+            percent(card["test"]) + _robust(card),
+        ]
+        for card in list_backbones()
+    ]
+    untrained = [
+        [row.name, f"{row.parameters:,}", _shape(row.input_shape), row.source, "untrained"]
+        for row in PUBLISHED.values()
+    ]
+    return trained + untrained
+
+
+def _recipes() -> list[list[Any]]:
+    from robustlab.backbones.cards import shipped
+    from robustlab.training import list_recipes, load_recipe
+
+    rows = []
+    for name in list_recipes():
+        recipe = load_recipe(name)
+        options = "&".join(f"{key}={value}" for key, value in recipe.options.items())
+        hardened = recipe.adversarial
+        rows.append(
+            [
+                name,
+                recipe.builder + (f"?{options}" if options else ""),
+                recipe.data.source,
+                f"{hardened.method}, {hardened.norm} {hardened.eps}" if hardened else "plain",
+                "shipped" if name in shipped() else "train it",
+            ]
+        )
+    return rows
+
+
+def _shape(shape: Any) -> str:
+    return "x".join(map(str, shape))
+
+
+def _robust(card: dict[str, Any]) -> str:
+    """What an adversarially trained network was trained for."""
+    found = card.get("adversarial")
+    if not found:
+        return ""
+    return (
+        f"; {100 * found['test']['value']:.1f} % robust at {found['norm']} {found['eps']}, "
+        f"PGD-{found['steps']}"
+    )
+
+
+def _suites() -> list[list[Any]]:
+    from robustlab.suite import load_suite, shipped_suites
+
+    return [[name, load_suite(name).title, path.name] for name, path in shipped_suites().items()]
