@@ -13,11 +13,6 @@ from robustlab.errors import BadRequest, choices
 __all__ = ["list_"]
 
 _KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes")
-_DATA = (
-    ("digits:SPLIT", "1,797 handwritten digits on 32x32; SPLIT: train, val, test"),
-    ("npz:PATH", "images and labels of a NumPy archive"),
-    ("folder:PATH", "one folder of pictures a class"),
-)
 
 
 @click.command("list")
@@ -73,7 +68,9 @@ def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
     if kind == "suites":
         return ["name", "title", "file"], _suites()
     if kind == "data":
-        return ["source", "what it is"], [list(row) for row in _DATA]
+        from robustlab.data.sources import SOURCES
+
+        return ["source", "what it is"], [list(row) for row in SOURCES]
     if kind == "recipes":
         return ["name", "network", "data", "training", "weights"], _recipes()
     return ["name", "parameters", "input", "source", "test accuracy"], _backbones()

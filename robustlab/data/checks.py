@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustlab.data.spill import chunks, release, room
 from robustlab.errors import BadRequest
 
-__all__ = ["as_class_names", "as_ids", "as_images", "as_labels"]
+__all__ = ["as_class_names", "as_ids", "as_images", "as_labels", "unique_names"]
 
 Array = NDArray[Any]
 _CHANNELS = (1, 3)
@@ -38,21 +39,29 @@ def _numpy(value: Any, what: str) -> Array:
 
 
 def as_images(images: Any) -> Array:
-    """Contiguous [n, C, H, W], uint8 or float32 in [0, 1], in memory of its own.
+    """C-contiguous [n, C, H, W], uint8 or float32 in [0, 1], in a `room` of its own.
 
     Args:
         images: [n, C, H, W], [n, H, W, C] or [n, H, W], C being 1 or 3; where both the second and
             the last axis could be channels, the second is.
     """
     array = _channels_first(_numpy(images, "images"))
-    if array.dtype == np.uint8:
-        return np.array(array, order="C")
-    if array.dtype.kind != "f":
-        raise BadRequest(
-            f"images have dtype {array.dtype}; give uint8 in 0..255 (images.astype(np.uint8)) "
-            "or floats in [0, 1]"
-        )
-    return _unit_floats(array)
+    if array.dtype != np.uint8:
+        if array.dtype.kind != "f":
+            raise BadRequest(
+                f"images have dtype {array.dtype}; give uint8 in 0..255 (images.astype(np.uint8)) "
+                "or floats in [0, 1]"
+            )
+        _check_unit_floats(array)
+    kept = room(array.shape, np.uint8 if array.dtype == np.uint8 else np.float32)
+    for part in chunks(kept):
+        if array.dtype == np.uint8:
+            kept[part] = array[part]
+        else:
+            np.clip(array[part], 0, 1, out=kept[part], casting="same_kind")
+        release(kept)
+        release(array)
+    return kept
 
 
 def _channels_first(array: Array) -> Array:
@@ -77,21 +86,25 @@ def _channels_first(array: Array) -> Array:
     return array
 
 
-def _unit_floats(array: Array) -> Array:
-    finite = np.isfinite(array)
-    if not finite.all():
-        bad = int(np.argmin(finite.all(axis=(1, 2, 3))))
+def _check_unit_floats(array: Array) -> None:
+    strange, first, low, high = 0, 0, np.inf, -np.inf
+    for part in chunks(array):
+        finite = np.isfinite(array[part])
+        if not strange and not finite.all():
+            first = part.start + int(np.argmin(finite.all(axis=(1, 2, 3))))
+        strange += int((~finite).sum())
+        low, high = min(low, float(array[part].min())), max(high, float(array[part].max()))
+        release(array)
+    if strange:
         raise BadRequest(
-            f"image {bad} holds NaN or infinity ({int((~finite).sum())} such values in all); "
+            f"image {first} holds NaN or infinity ({strange} such values in all); "
             "pixels must be finite"
         )
-    low, high = float(array.min()), float(array.max())
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         hint = "bring them to [0, 1]; normalisation (mean, std) belongs to the Backbone"
         if low >= 0 and 1 + _TOLERANCE < high <= 255:
             hint = "they look like 0..255: divide by 255, or convert to uint8"
         raise BadRequest(f"float images range from {low:g} to {high:g}, outside [0, 1]; {hint}")
-    return np.ascontiguousarray(np.clip(array, 0, 1), dtype=np.float32)
 
 
 def as_labels(labels: Any, n: int) -> Array:
@@ -153,3 +166,15 @@ def as_ids(ids: Sequence[str] | None, n: int, name: str) -> tuple[str, ...]:
         twice, times = Counter(given).most_common(1)[0]
         raise BadRequest(f"the id {twice!r} is given {times} times; ids must be unique")
     return given
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """``names``, each one that occurs more than once followed by its index: ``"crane (134)"``.
+
+    Some lists of ImageNet's 1,000 categories need it, where two synsets share their first word;
+    `Data` and `Backbone` want each class named once.
+    """
+    times = Counter(names)
+    return tuple(
+        f"{name} ({index})" if times[name] > 1 else str(name) for index, name in enumerate(names)
+    )

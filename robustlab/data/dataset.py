@@ -2,12 +2,14 @@
 
 uint8 at rest, because that is what a PNG holds; floats in [0, 1] are accepted, kept as float32 and
 remembered. The arrays are copies of their own and read-only: a fingerprint that was taken once
-stays true. Needs numpy only.
+stays true. Many images lie in a memory map on disk (see `spill`), and every reader here lets its
+pages go again, so that memory holds only what is being looked at. Needs numpy only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustlab.data.checks import as_class_names, as_ids, as_images, as_labels
+from robustlab.data.spill import chunks, gather, release
 from robustlab.data.stratified import stratified
-from robustlab.identity import fingerprint
 
 __all__ = ["Data", "Rows"]
 
@@ -37,7 +39,7 @@ class Data:
             hang on them. The default is ``own/000123``.
 
     Attributes:
-        images: uint8 or float32 [n, C, H, W], read-only.
+        images: uint8 or float32 [n, C, H, W], read-only; a memory map beyond 256 MiB.
         labels: int64 [n], read-only.
         classes, ids: tuples of text; name: text.
 
@@ -59,11 +61,36 @@ class Data:
         name: str = "own",
         ids: Sequence[str] | None = None,
     ) -> None:
-        self.name = name
-        self.images = as_images(images)
-        self.labels = as_labels(labels, len(self.images))
+        self._settle(as_images(images), labels, classes, name, ids)
+
+    @classmethod
+    def adopt(
+        cls,
+        images: Array,
+        labels: Any,
+        classes: int | Sequence[str] | None,
+        name: str,
+        ids: Sequence[str] | None = None,
+    ) -> Data:
+        """`Data` around ``images`` without a copy: uint8 [n, C, H, W] in a `room` that the caller
+        has filled and writes to no more. For readers.
+        """
+        made = object.__new__(cls)
+        made._settle(images, labels, classes, name, ids)
+        return made
+
+    def _settle(
+        self,
+        images: Array,
+        labels: Any,
+        classes: int | Sequence[str] | None,
+        name: str,
+        ids: Sequence[str] | None,
+    ) -> None:
+        self.name, self.images = name, images
+        self.labels = as_labels(labels, len(images))
         self.classes = as_class_names(classes, self.labels)
-        self.ids = as_ids(ids, len(self.images), name)
+        self.ids = as_ids(ids, len(images), name)
         self._freeze()
 
     def _freeze(self) -> None:
@@ -92,19 +119,33 @@ class Data:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over shape, dtype, pixels, labels and ids, 64 hex digits."""
-        # "<" fixes the byte order, so that the number is the same on every machine.
-        pixels = self.images if self.is_8bit else self.images.astype("<f4", copy=False)
+        digest = hashlib.sha256()
         head = f"{self.images.dtype.name} {list(self.images.shape)}"
         ids = (one.encode() for one in self.ids)
-        blocks = (pixels.data, self.labels.astype("<i8", copy=False).data)
-        return fingerprint([head.encode(), *blocks, *ids])
+        _add(digest, len(head), [head.encode()])
+        _add(digest, self.images.nbytes, self._pixels())
+        _add(digest, self.labels.nbytes, [self.labels.astype("<i8", copy=False).data])
+        for one in ids:
+            _add(digest, len(one), [one])
+        return digest.hexdigest()
+
+    def _pixels(self) -> Iterator[memoryview]:
+        """The bytes of all pixels, some images at a time."""
+        # "<" fixes the byte order, so that the number is the same on every machine.
+        little = "|u1" if self.is_8bit else "<f4"
+        for part in chunks(self.images):
+            yield self.images[part].astype(little, copy=False).data
+            release(self.images)
 
     def subset(self, rows: Rows) -> Data:
-        """The images at ``rows`` (indices, a slice or a bool mask), with their labels and ids."""
+        """The images at ``rows`` (indices, a slice or a bool mask), with their labels and ids.
+
+        Rows that follow each other are a view; others are copied.
+        """
         picked = np.atleast_1d(np.arange(len(self))[rows])
         part = object.__new__(Data)
         part.name, part.classes = self.name, self.classes
-        part.images = np.ascontiguousarray(self.images[picked])
+        part.images = gather(self.images, picked)
         part.labels = self.labels[picked]
         part.ids = tuple(self.ids[row] for row in picked)
         part._freeze()
@@ -114,15 +155,21 @@ class Data:
         """Pixels at ``rows`` as floats in [0, 1], [k, C, H, W]; a level v becomes v / 255."""
         picked = self.images[rows]
         if self.is_8bit:
-            return np.divide(picked, np.float32(255), dtype=np.float32)
-        return np.array(picked, dtype=np.float32)
+            floats = np.divide(picked, np.float32(255), dtype=np.float32)
+        else:
+            floats = np.array(picked, dtype=np.float32)
+        release(self.images)
+        return np.asarray(floats)
 
     def batch_8bit(self, rows: Rows) -> NDArray[np.uint8]:
         """Pixels at ``rows`` as the nearest of the 256 levels, [k, C, H, W]."""
         picked = self.images[rows]
         if self.is_8bit:
-            return np.array(picked, dtype=np.uint8)
-        return np.rint(picked * np.float32(255)).astype(np.uint8)
+            levels = np.array(picked, dtype=np.uint8)
+        else:
+            levels = np.rint(picked * np.float32(255)).astype(np.uint8)
+        release(self.images)
+        return np.asarray(levels)
 
     def take(self, n: int, seed: int = 0) -> Data:
         """``n`` images, classes in their proportion (largest remainder), in their old order.
@@ -134,3 +181,10 @@ class Data:
             BadRequest: ``n`` is below 1 or more than there are.
         """
         return self.subset(stratified(self.labels, self.ids, n, seed, self.name))
+
+
+def _add(digest: hashlib._Hash, size: int, parts: Iterable[bytes | memoryview]) -> None:
+    """One block as `identity.fingerprint` hashes it, its length in front, from its parts."""
+    digest.update(size.to_bytes(8, "little"))
+    for part in parts:
+        digest.update(part)

@@ -1,17 +1,22 @@
 """Data from a numpy archive: arrays ``images`` and ``labels``, optionally ``classes`` and ``ids``.
 
-Pickle is never read: an object array is refused, not executed.
+Pickle is never read: an object array is refused, not executed. 8-bit images are unpacked piece by
+piece into a `room`, so that many of them never lie in memory.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustlab.data.dataset import Data
+from robustlab.data.spill import chunks, release, room
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["load_npz"]
@@ -36,7 +41,10 @@ def load_npz(path: Path) -> Data:
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = list(archive.files)
-            arrays = {name: archive[name] for name in names if name in _ARRAYS}
+            arrays = {name: archive[name] for name in names if name in _ARRAYS[1:]}
+            if "images" in names:
+                streamed = _stream(archive.zip)
+                arrays["images"] = archive["images"] if streamed is None else streamed
     except ValueError as error:
         if "pickle" not in str(error):
             raise BadRequest(f"npz:{path}: damaged archive ({error})") from None
@@ -45,7 +53,7 @@ def load_npz(path: Path) -> Data:
             "the lab never does. Save plain arrays: numbers for images and labels, "
             "numpy.array(names) of text for classes and ids"
         ) from None
-    except (OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
         raise BadRequest(f"npz:{path}: damaged archive ({error}); write it again") from None
     for needed in ("images", "labels"):
         if needed not in arrays:
@@ -57,3 +65,24 @@ def load_npz(path: Path) -> Data:
         )
     except BadRequest as error:
         raise error.inside(f"npz:{path}") from None
+
+
+def _stream(archive: zipfile.ZipFile) -> NDArray[Any] | None:
+    """The archive's images, uint8 and C-contiguous; None where they are anything else."""
+    if "images.npy" not in archive.namelist():
+        return None
+    with archive.open("images.npy") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            return None
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        # A header that promises more than is there is left to numpy, which refuses it.
+        promised = math.prod(shape) > archive.getinfo("images.npy").file_size
+        if dtype != np.uint8 or fortran or not shape or promised:
+            return None
+        images = room(shape, np.uint8)
+        for part in chunks(images):
+            piece = file.read(images[part].nbytes)
+            images[part] = np.frombuffer(piece, np.uint8).reshape(images[part].shape)
+            release(images)
+        file.read()  # to the end, where the checksum is compared
+    return images

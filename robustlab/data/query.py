@@ -3,9 +3,11 @@ use the same form. Plain text: no percent decoding, so a path keeps its plus sig
 
 from __future__ import annotations
 
-from robustlab.errors import BadRequest
+from collections.abc import Collection, Mapping
 
-__all__ = ["split_query"]
+from robustlab.errors import BadRequest, choices
+
+__all__ = ["known_options", "one_of", "pixels", "split_query"]
 
 
 def split_query(text: str) -> tuple[str, dict[str, str]]:
@@ -24,3 +26,28 @@ def split_query(text: str) -> tuple[str, dict[str, str]]:
             raise BadRequest(f"{text!r}: option {key!r} is given twice")
         options[key] = value
     return name, options
+
+
+def known_options(where: str, options: Mapping[str, str], names: Collection[str]) -> None:
+    """Refuse an option that is not one of ``names``; ``where`` stands in front of the error."""
+    for key in options:
+        if key not in names:
+            raise BadRequest(f"{where}: unknown option {key!r}{choices(key, names)}")
+
+
+def one_of(where: str, options: Mapping[str, str], key: str, values: Collection[str]) -> str | None:
+    """The option's value, one of ``values``, or None where it is not given."""
+    value = options.get(key)
+    if value is not None and value not in values:
+        raise BadRequest(f"{where}: unknown {key} {value!r}{choices(value, values)}")
+    return value
+
+
+def pixels(where: str, options: Mapping[str, str], key: str, least: int = 1) -> int | None:
+    """The option as a number of pixels, ``least`` to 4096, or None where it is not given."""
+    value = options.get(key)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and least <= int(value) <= 4096):
+        raise BadRequest(f"{where}: {key} {value!r} is not a number of pixels, {least} to 4096")
+    return int(value)

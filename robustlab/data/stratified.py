@@ -36,7 +36,7 @@ def rank(seed: int | str, item: str) -> bytes:
 
 
 def stratified(
-    labels: NDArray[Any], ids: Sequence[str], n: int, seed: int, name: str
+    labels: NDArray[Any], ids: Sequence[str], n: int, seed: int | str, name: str
 ) -> NDArray[np.int64]:
     """Rows of ``n`` images, ascending. ``labels`` [N], ``ids`` N texts; ``name`` for the errors."""
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:

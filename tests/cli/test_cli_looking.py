@@ -8,6 +8,7 @@ from robustlab import catalogue, shelf
 from robustlab.backbones import builders, list_backbones, load_backbone
 from robustlab.backbones.options import OPTIONS
 from robustlab.backbones.published import PUBLISHED
+from robustlab.data.sources import SOURCES
 from robustlab.environment import PACKAGES
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
         ("probes", ["clean"]),
         ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
         ("suites", ["quick", "standard"]),
-        ("data", ["digits:SPLIT", "npz:PATH", "folder:PATH"]),
-        ("recipes", ["lenet5-avg@digits", "lenet5-max@digits", "mlp@digits"]),
+        ("data", [form for form, _ in SOURCES]),
+        ("recipes", sorted(path.stem for path in shelf.recipes().glob("*.toml"))),
     ],
 )
 def test_list(lab, kind, names):
