@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import nn
 
 from robustlab import shelf
 from robustlab.backbones.backbone import Backbone
+from robustlab.backbones.building import Built, build
 from robustlab.backbones.cards import list_backbones, read_card, shipped
-from robustlab.backbones.lectures import builder_named, builders
+from robustlab.backbones.lectures import builders
+from robustlab.backbones.nearest_builder import nearest_builder
 from robustlab.backbones.references import Reference, parse_reference
 from robustlab.backbones.userfile import load_from_python
 from robustlab.backbones.weightfile import pour, read_weights
@@ -38,7 +41,8 @@ def load_backbone(
             passed through.
         device: where to; the default is the CPU, or where a given `Backbone` already is.
         name: what it is called in tables; the default is the reference.
-        mean, std: normalisation, one number a channel; for shipped networks the card knows them.
+        mean, std: normalisation, one number a channel, in place of what the card or the published
+            weights know; a reference with ``mean=none`` takes [0, 1] as it is.
 
     Raises:
         BadRequest: the reference names nothing that can be loaded, or a bare nn.Module.
@@ -58,15 +62,45 @@ def load_backbone(
 
 def _load(text: str, mean: Statistics, std: Statistics) -> Backbone:
     reference = parse_reference(text)
+    given = mean is not None or std is not None
     if reference.kind == "python":
-        if mean is not None or std is not None:
+        if given:
             raise BadRequest(f"network {text!r}: give mean and std in the Backbone it returns")
         return load_from_python(reference)
+    if given and reference.statistics:
+        raise BadRequest(f"network {text!r}: mean and std are given beside it too; keep one")
+    built, card = _built(reference)
+    own = (built.mean, built.std)
+    mean, std = (mean, std) if given else reference.statistics or own
+    if reference.dtype:
+        built.module.to(getattr(torch, reference.dtype))
+    return Backbone(
+        built.module.eval(),
+        input_shape=built.input_shape,
+        classes=built.classes,
+        mean=mean,
+        std=std,
+        name=str(card.get("name", reference.text)),
+        reference=reference.text,
+        card=card,
+    )
+
+
+def _built(reference: Reference) -> tuple[Built, dict[str, Any]]:
+    """The network with its weights, and its card."""
     if reference.kind == "file":
-        return _from_file(reference, mean, std)
-    if not reference.data:
-        return _untrained(reference, mean, std)
-    return _shipped(_shipped_name(reference), reference.text, mean, std)
+        return _from_file(reference)
+    if reference.data:
+        name = _shipped_name(reference)
+        return _from_card(read_card(name), shelf.weights() / f"{name}.safetensors")
+    _check_known(reference)
+    built = build(reference.builder, reference.options)
+    untrained = {} if "published" in built.facts else {"untrained": True}
+    return built, _told(built) | untrained
+
+
+def _told(built: Built) -> dict[str, Any]:
+    return {"builder": built.builder, "options": built.options, **built.facts}
 
 
 def _shipped_name(reference: Reference) -> str:
@@ -94,71 +128,56 @@ def _shipped_name(reference: Reference) -> str:
     )
 
 
-def _shipped(name: str, text: str, mean: Statistics, std: Statistics) -> Backbone:
-    path = shelf.weights() / f"{name}.safetensors"
-    return _from_card(read_card(name), path, text, mean, std)
-
-
-def _from_card(
-    card: dict[str, Any], path: Path, text: str, mean: Statistics, std: Statistics
-) -> Backbone:
-    builder = builder_named(card["builder"])
-    module = builder(**builder.bind(card["options"]))
-    own = mean is not None or std is not None
-    return Backbone(
-        pour(read_weights(path), module.eval(), path),
-        input_shape=card["input_shape"],
-        classes=card["classes"],
-        mean=mean if own else card.get("mean"),
-        std=std if own else card.get("std"),
-        name=str(card["name"]),
-        reference=text,
-        card=card,
+def _check_known(reference: Reference) -> None:
+    """What stands without a prefix is one of the lectures' networks; others are near it."""
+    name = reference.builder
+    if name in builders or ":" in name:
+        return
+    meant = [one for one in shipped() if one.startswith(f"{name}@")]
+    known = meant or [*builders, *shipped()]
+    raise BadRequest(
+        f"unknown network {reference.text!r}{choices(name, known)}; "
+        f"of other libraries say so, as torchvision:{name}"
     )
 
 
-def _from_file(reference: Reference, mean: Statistics, std: Statistics) -> Backbone:
+def _from_card(card: dict[str, Any], path: Path) -> tuple[Built, dict[str, Any]]:
+    built = _poured(build(card["builder"], card["options"], pretrained=False), path)
+    built = replace(
+        built,
+        input_shape=tuple(card["input_shape"]),
+        classes=tuple(card["classes"]),
+        mean=card.get("mean"),
+        std=card.get("std"),
+    )
+    return built, card
+
+
+def _from_file(reference: Reference) -> tuple[Built, dict[str, Any]]:
     path = Path(reference.path).expanduser()
+    if path.is_dir():
+        raise BadRequest(f"network {reference.text!r}: {path} is a folder; name a file in it")
     if not path.is_file():
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         hint = nearest(path.name, [one.name for one in beside])
         raise BadRequest(f"network {reference.text!r}: there is no file {path}{hint}")
-    if not reference.builder:
-        card = path.with_suffix(".json")
-        if not card.is_file():
-            raise BadRequest(
-                f"network {reference.text!r}: no card lies beside the file; "
-                f"name the builder: 'file:{path}#BUILDER', BUILDER being {', '.join(builders)}"
-            )
-        return _from_card(read_card(card), path, reference.text, mean, std)
-    builder = builder_named(reference.builder)
-    options = builder.bind(reference.options)
-    return Backbone(
-        pour(read_weights(path), builder(**options).eval(), path),
-        input_shape=builder.input_shape(options),
-        classes=builder.classes(options),
-        mean=mean,
-        std=std,
-        name=reference.text,
-        reference=reference.text,
-        card={"builder": reference.builder, "options": options, "file": str(path)},
-    )
+    if reference.builder:
+        built = _poured(build(reference.builder, reference.options, pretrained=False), path)
+        return built, _told(built) | {"file": str(path)}
+    card = path.with_suffix(".json")
+    if not card.is_file():
+        raise BadRequest(
+            f"network {reference.text!r}: no card lies beside the file; name the builder: "
+            f"'file:{path}#BUILDER'{nearest_builder(read_weights(path), path)}"
+        )
+    return _from_card(read_card(card), path)
 
 
-def _untrained(reference: Reference, mean: Statistics, std: Statistics) -> Backbone:
-    if reference.builder not in builders:
-        meant = [name for name in shipped() if name.startswith(f"{reference.builder}@")]
-        known = meant or [*builders, *shipped()]
-        raise BadRequest(f"unknown network {reference.text!r}{choices(reference.builder, known)}")
-    builder = builders[reference.builder]
-    options = builder.bind(reference.options)
-    return Backbone(
-        builder(**options).eval(),
-        input_shape=builder.input_shape(options),
-        classes=builder.classes(options),
-        mean=mean,
-        std=std,
-        name=reference.text,
-        reference=reference.text,
-        card={"builder": reference.builder, "options": options, "untrained": True},
-    )
+def _poured(built: Built, path: Path) -> Built:
+    """With the weights of the file, their names as its library saves them."""
+    weights = read_weights(path)
+    try:
+        module = pour(built.adapt(weights), built.module, path)
+    except BadRequest as error:
+        raise BadRequest(f"{error}{nearest_builder(weights, path)}") from None
+    return replace(built, module=module)

@@ -3,9 +3,15 @@
 lenet5-max@digits                      a shipped network
 lenet5?pool=avg@digits                 the shipped network of that builder and those options
 mlp?hidden=128,64                      a builder, untrained
-file:m.safetensors#lenet5?pool=max     weights from a file, poured into a builder
+torchvision:resnet50?weights=DEFAULT   any classifier of torchvision; also ?weights=NAME, none
+timm:convnext_tiny?weights=default     any classifier of timm; also ?weights=none
+file:m.safetensors#lenet5?pool=max     weights from a file, poured into any builder
+file:m.pth#torchvision:resnet18?classes=10
 file:out/mlp@digits.safetensors        the same, the builder told by the card beside the file
 python:./mine.py:build                 the user's own function, returning a Backbone
+
+All but the last take ``mean=0.5,0.5,0.5&std=0.2,0.2,0.2`` (``mean=none``: the network takes [0, 1]
+as it is) and ``dtype=float16`` among their options.
 """
 
 from __future__ import annotations
@@ -14,11 +20,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from robustlab.data.query import split_query
-from robustlab.errors import BadRequest
+from robustlab.errors import BadRequest, choices
 
-__all__ = ["Reference", "parse_reference"]
+__all__ = ["LIBRARIES", "Reference", "parse_reference"]
 
-_LATER = ("torchvision", "timm")
+LIBRARIES = ("torchvision", "timm")
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+Statistics = tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,9 @@ class Reference:
         data: what stands behind the ``@``, the data the network was trained on; may be empty.
         path: the file of ``file:`` and ``python:``.
         function: the function of ``python:``.
+        statistics: (mean, std) in place of what the builder knows; None where none are written,
+            (None, None) for ``mean=none``.
+        dtype: name of the floating dtype asked for; may be empty.
     """
 
     text: str
@@ -42,13 +54,26 @@ class Reference:
     data: str = ""
     path: str = ""
     function: str = ""
+    statistics: tuple[Statistics, Statistics] | None = None
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What stands behind the path or alone: ``BUILDER?option=value@DATA``."""
+
+    builder: str
+    options: dict[str, str]
+    data: str
+    statistics: tuple[Statistics, Statistics] | None
+    dtype: str
 
 
 def parse_reference(text: str) -> Reference:
     """Take one reference apart.
 
     Raises:
-        BadRequest: a part is missing, or the kind is not built yet.
+        BadRequest: a part is missing, or mean, std or dtype cannot be read.
     """
     text = str(text).strip()
     kind, colon, rest = text.partition(":")
@@ -61,13 +86,7 @@ def parse_reference(text: str) -> Reference:
                 f"network {text!r}: write 'python:FILE:FUNCTION', as python:./my.py:build"
             )
         return Reference(text, "python", path=path, function=function)
-    if colon and kind in _LATER:
-        raise BadRequest(
-            f"network {text!r}: {kind} networks are not built yet; until then wrap yours in a "
-            "robustlab.Backbone and name the function, as python:./mine.py:build"
-        )
-    builder, options, data = _builder(text, text)
-    return Reference(text, "named", builder, options, data)
+    return Reference(text, "named", **vars(_named(text, text)))
 
 
 def _file(text: str, rest: str) -> Reference:
@@ -76,17 +95,61 @@ def _file(text: str, rest: str) -> Reference:
         raise BadRequest(
             f"network {text!r}: write 'file:PATH#BUILDER', as file:my.pt#lenet5?pool=avg"
         )
-    builder, options, data = _builder(text, named) if named else ("", {}, "")
-    if data:
-        raise BadRequest(f"network {text!r}: the weights come from the file; leave out '@{data}'")
-    return Reference(text, "file", builder, options, path=path)
+    if not named:
+        return Reference(text, "file", path=path)
+    parts = _named(text, named)
+    if parts.data:
+        raise BadRequest(
+            f"network {text!r}: the weights come from the file; leave out '@{parts.data}'"
+        )
+    return Reference(text, "file", path=path, **vars(parts))
 
 
-def _builder(text: str, named: str) -> tuple[str, dict[str, str], str]:
+def _named(text: str, named: str) -> _Named:
     name, at, data = named.rpartition("@")
     if not at:
         name, data = named, ""
     builder, options = split_query(name)
     if not builder or (at and not data):
         raise BadRequest(f"network {text!r}: write 'NAME@DATA' or 'BUILDER?option=value@DATA'")
-    return builder, options, data
+    library, colon, model = builder.partition(":")
+    if colon and library in LIBRARIES:
+        if not model:
+            raise BadRequest(f"network {text!r}: write '{library}:NAME', as {library}:resnet18")
+        if data:
+            raise BadRequest(
+                f"network {text!r}: the option 'weights' says which; leave out '@{data}'"
+            )
+    try:
+        statistics, dtype = _statistics(options), _dtype(options)
+    except BadRequest as error:
+        raise error.inside(f"network {text!r}") from None
+    return _Named(builder, options, data, statistics, dtype)
+
+
+def _statistics(options: dict[str, str]) -> tuple[Statistics, Statistics] | None:
+    """mean and std, taken out of the options."""
+    given = {key: options.pop(key) for key in ("mean", "std") if key in options}
+    if not given:
+        return None
+    if set(given.values()) == {"none"}:
+        return None, None
+    if len(given) < 2:
+        raise BadRequest("give mean and std both, or mean=none")
+    return _numbers("mean", given["mean"]), _numbers("std", given["std"])
+
+
+def _numbers(key: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(one) for one in text.split(","))
+    except ValueError:
+        raise BadRequest(
+            f"{key}={text!r} is no list of numbers, one a channel, as 0.485,0.456,0.406"
+        ) from None
+
+
+def _dtype(options: dict[str, str]) -> str:
+    dtype = options.pop("dtype", "")
+    if dtype and dtype not in _DTYPES:
+        raise BadRequest(f"unknown dtype {dtype!r}{choices(dtype, _DTYPES)}")
+    return dtype

@@ -2,11 +2,16 @@
 
 torch.load runs with ``weights_only=True``: a checkpoint that holds anything besides tensors and
 plain containers is refused before any of its code could run.
+
+Weights in half precision are raised to float32, which holds every value of theirs: files are
+halved to be small, while a network that computes in halves rounds its logits to three digits and
+an attack's gradients to nothing. Who wants to probe just that network asks for ``dtype=float16``.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,27 +24,44 @@ __all__ = ["pour", "read_weights"]
 
 _TORCH = (".pt", ".pth", ".ckpt", ".bin")
 _SHOWN = 3  # how many wrong keys an error names
+_INSIDE = ("state_dict", "model", "net", "weights")  # where training scripts keep the weights
+_WRAPPERS = ("module.", "model.", "net.", "_orig_mod.")  # DataParallel, Lightning, torch.compile
+_ADVICE = "save model.state_dict() with torch.save or safetensors.torch.save_file"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Parameter name -> tensor on the CPU.
 
     Raises:
-        BadRequest: unknown extension, damaged, holds more than tensors, or no tensors at all.
+        BadRequest: unknown extension, damaged, holds code, or no tensors at all.
     """
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _unwrapped(_read_safetensors(path))
     if suffix in _TORCH:
-        return _state_dict(_read_torch(path), path)
+        return _unwrapped(_tensors(_read_torch(path), path))
     known = (".safetensors", *_TORCH)
     raise BadRequest(f"{path}: weights of an unknown kind {suffix!r}{choices(suffix, known)}")
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file that is not empty."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read: {error.strerror}") from None
+    if not head:
+        raise BadRequest(f"{path} is empty, a damaged copy; copy it again")
+    return head
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    if _head(path).startswith(b"PK\3\4"):
+        raise BadRequest(f"{path}: by its content a torch checkpoint; call it {path.stem}.pt")
     try:
         return load(path.read_bytes())
     except OSError as error:
@@ -51,7 +73,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> object:
-    advice = "save model.state_dict() with torch.save or safetensors.torch.save_file"
+    if _head(path)[8:] == b"{":  # behind the length of its header
+        raise BadRequest(f"{path}: by its content safetensors; call it {path.stem}.safetensors")
     try:
         found: object = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -59,56 +82,77 @@ def _read_torch(path: Path) -> object:
     except pickle.UnpicklingError:
         raise BadRequest(
             f"{path}: this checkpoint holds Python objects besides tensors, or is damaged; "
-            f"it was refused and nothing in it was executed; {advice}"
+            f"it was refused and nothing in it was executed; {_ADVICE}"
         ) from None
     except Exception as error:  # torch tells damage in many types: RuntimeError, EOFError, KeyError
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BadRequest(
-            f"{path}: a damaged or cut-off checkpoint ({reason}); copy it again, or {advice}"
+            f"{path}: a damaged or cut-off checkpoint ({reason}); copy it again, or {_ADVICE}"
         ) from None
     return found
 
 
-def _state_dict(found: object, path: Path) -> dict[str, Tensor]:
-    """The weights inside a checkpoint: itself, or under ``state_dict`` or ``model``; the prefix
-    ``module.`` that DataParallel leaves is taken off."""
-    for key in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not found:
-        raise BadRequest(f"{path}: there are no weights in it; save model.state_dict()")
-    wrong = [key for key, value in found.items() if not isinstance(value, Tensor)]
-    if wrong:
+def _tensors(found: object, path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, or of what lies in it under one of the usual names; an epoch or
+    an optimiser's state beside them is left out."""
+    inner = found
+    while isinstance(inner, Mapping):
+        found = inner
+        inner = next((found[k] for k in _INSIDE if isinstance(found.get(k), Mapping)), None)
+    if not isinstance(found, Mapping):
+        raise BadRequest(f"{path}: there are no weights in it but a {type(found).__name__}")
+    tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+    if not tensors:
         raise BadRequest(
-            f"{path}: {wrong[0]!r} is no tensor but a {type(found[wrong[0]]).__name__}; "
-            "save model.state_dict() alone"
+            f"{path}: there are no weights in it; it holds "
+            f"{', '.join(map(repr, list(found)[:_SHOWN])) or 'nothing'}, weights are looked for "
+            f"directly in it or under {', '.join(map(repr, _INSIDE))}; {_ADVICE}"
         )
-    prefix = "module." if all(str(key).startswith("module.") for key in found) else ""
-    return {str(key).removeprefix(prefix): value for key, value in found.items()}
+    return tensors
+
+
+def _unwrapped(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefixes that wrappers leave on every name."""
+    while weights:
+        prefix = next((w for w in _WRAPPERS if all(key.startswith(w) for key in weights)), None)
+        if prefix is None:
+            break
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    return weights
 
 
 def pour(weights: Mapping[str, Tensor], module: nn.Module, path: Path) -> nn.Module:
-    """The module with the weights in it, in the widest floating dtype of the file.
+    """The module with the weights in it, in the file's widest floating dtype, at least float32.
 
     Raises:
         BadRequest: names or shapes that differ; the first few are named.
     """
+    floating = [value.dtype for value in weights.values() if value.is_floating_point()]
+    widest = max(floating, key=lambda dtype: dtype.itemsize, default=torch.float32)
+    module = module.to(widest if widest.itemsize > torch.float32.itemsize else torch.float32)
     own = module.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in weights]
-    problems += [f"{name} is not expected" for name in weights if name not in own]
-    problems += [
-        f"{name} has shape {list(weights[name].shape)} instead of {list(value.shape)}"
+    odd = {
+        name: f"{name} has shape {list(weights[name].shape)} instead of {list(value.shape)}"
         for name, value in own.items()
         if name in weights and weights[name].shape != value.shape
-    ]
+    }
+    fitting = OrderedDict((name, value) for name, value in weights.items() if name not in odd)
+    # torch renames what older versions saved where a part tells no version; some roots insist on
+    # one, and no file but a torch checkpoint could tell it.
+    root = getattr(own, "_metadata", {}).get("", {})
+    fitting._metadata = {"": root}  # type: ignore[attr-defined]
+    try:
+        left = module.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:  # the shapes of renamed tensors
+        raise BadRequest(f"{path}: these are not weights of that network: {error}") from None
+    problems = [f"{name} is missing" for name in left.missing_keys if name not in odd]
+    problems += [f"{name} is not expected" for name in left.unexpected_keys]
+    problems += odd.values()
     if problems:
-        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise BadRequest(
-            f"{path}: these are not weights of that network: "
-            f"{', '.join(problems[:_SHOWN])}{more}; check the builder and its options"
-        )
-    floating = [value.dtype for value in weights.values() if value.is_floating_point()]
-    if floating:
-        module = module.to(max(floating, key=lambda dtype: dtype.itemsize))
-    module.load_state_dict(weights)
+        raise BadRequest(f"{path}: these are not weights of that network: {_listed(problems)}")
     return module
+
+
+def _listed(problems: list[str]) -> str:
+    more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return f"{', '.join(problems[:_SHOWN])}{more}"

@@ -29,7 +29,7 @@ def test_untrained():
     expected = builders["lenet5"](pool="avg", seed=3).state_dict()
     assert torch.equal(backbone.module.state_dict()["conv2.weight"], expected["conv2.weight"])
     assert backbone.card["untrained"] is True
-    assert backbone.card["options"] == {"pool": "avg", "seed": 3}
+    assert backbone.card["options"] == builders["lenet5"].bind({"pool": "avg", "seed": 3})
     assert not backbone.module.training
 
 
@@ -59,9 +59,35 @@ def test_the_card_gives_mean_and_std(tmp_path, monkeypatch):
     assert load_backbone("mlp@digits", mean=[0.2], std=[1]).mean == (0.2,)
 
 
+def test_statistics_in_the_reference(tmp_path):
+    assert load_backbone("mlp?mean=0.5&std=0.25").std == (0.25,)
+    own = load_backbone("torchvision:shufflenet_v2_x0_5?weights=none&size=32")
+    assert own.mean == (0.485, 0.456, 0.406)
+    torch.save(own.module.state_dict(), tmp_path / "m.pt")
+    text = f"file:{tmp_path}/m.pt#torchvision:shufflenet_v2_x0_5?size=32"
+    assert load_backbone(text).fingerprint == own.fingerprint
+    for none in ("mean=none", "mean=none&std=none", "std=none"):
+        assert load_backbone(f"{text}&{none}").mean is None
+    assert load_backbone(f"{text}&mean=0,0,0&std=1,1,1").mean == (0, 0, 0)
+    assert load_backbone(text, mean=[0.5] * 3, std=[0.5] * 3).mean == (0.5, 0.5, 0.5)
+    with pytest.raises(BadRequest, match="mean and std are given beside it too; keep one"):
+        load_backbone("mlp?mean=0.5&std=0.5", mean=[0.5], std=[0.5])
+    with pytest.raises(BadRequest, match=r"mean has 1 numbers, the images have 3 channels"):
+        load_backbone(f"{text}&mean=0.5&std=0.5")
+
+
+def test_the_card_names_file_and_builder(tmp_path):
+    torch.save(load_backbone("mlp").module.state_dict(), tmp_path / "m.pt")
+    card = load_backbone(f"file:{tmp_path}/m.pt#mlp").card
+    assert (card["file"], card["builder"]) == (str(tmp_path / "m.pt"), "mlp")
+    assert "untrained" not in card
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("resnet51", "unknown network 'resnet51'; did you mean .*torchvision:resnet51"),
+        ("vision:resnet18", "unknown library 'vision' .*did you mean 'torchvision'"),
         (
             "lenet5-mx@digits",
             "unknown network 'lenet5-mx@digits'; did you mean 'lenet5-max@digits'",

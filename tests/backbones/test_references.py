@@ -30,6 +30,39 @@ from robustlab.errors import BadRequest
             },
         ),
         ("file:m.pt", {"kind": "file", "path": "m.pt"}),
+        (
+            "torchvision:resnet50?weights=none&classes=10",
+            {
+                "kind": "named",
+                "builder": "torchvision:resnet50",
+                "options": {"weights": "none", "classes": "10"},
+            },
+        ),
+        ("timm:resnet18.a1_in1k", {"kind": "named", "builder": "timm:resnet18.a1_in1k"}),
+        (
+            "file:out/m.pth#torchvision:resnet18?classes=10&dtype=float16",
+            {
+                "kind": "file",
+                "path": "out/m.pth",
+                "builder": "torchvision:resnet18",
+                "options": {"classes": "10"},
+                "dtype": "float16",
+            },
+        ),
+        (
+            "file:m.pt#resnet20?mean=0.5,0.25,1e-1&width=8&std=1,1,.5",
+            {
+                "kind": "file",
+                "path": "m.pt",
+                "builder": "resnet20",
+                "options": {"width": "8"},
+                "statistics": ((0.5, 0.25, 0.1), (1.0, 1.0, 0.5)),
+            },
+        ),
+        (
+            "torchvision:resnet18?mean=none",
+            {"kind": "named", "builder": "torchvision:resnet18", "statistics": (None, None)},
+        ),
         ("python:C:/my.py:build", {"kind": "python", "path": "C:/my.py", "function": "build"}),
     ],
 )
@@ -51,8 +84,13 @@ def test_parts(text, parts):
         ("file:m.pt#lenet5@digits", "leave out '@digits'"),
         ("python:my.py", "write 'python:FILE:FUNCTION'"),
         ("python::build", "write 'python:FILE:FUNCTION'"),
-        ("torchvision:resnet50", "torchvision networks are not built yet"),
-        ("timm:convnext_tiny", "timm networks are not built yet"),
+        ("torchvision:", "write 'torchvision:NAME', as torchvision:resnet18"),
+        ("timm:?weights=none", "write 'timm:NAME'"),
+        ("torchvision:resnet50@imagenet", "'weights' says which; leave out '@imagenet'"),
+        ("mlp?mean=0.5", "network 'mlp.mean=0.5': give mean and std both, or mean=none"),
+        ("mlp?mean=none&std=0.5", "mean='none' is no list of numbers"),
+        ("mlp?mean=a&std=1", "mean='a' is no list of numbers, one a channel"),
+        ("mlp?dtype=float61", "unknown dtype 'float61'; did you mean 'float"),
     ],
 )
 def test_malformed(text, message):

@@ -27,6 +27,12 @@ def load(path, builder="lenet5?pool=max"):
         ("m.pt", WEIGHTS),
         ("m.pth", {"state_dict": WEIGHTS, "epoch": 3}),
         ("m.ckpt", {"model": {f"module.{key}": value for key, value in WEIGHTS.items()}}),
+        ("m.pt", {"net": WEIGHTS, "acc": 93.5, "epoch": 10}),
+        ("m.pt", {"weights": {"state_dict": WEIGHTS}, "optimizer": {"lr": 0.1, "state": {}}}),
+        ("m.pt", {**WEIGHTS, "epoch": 3, "optimizer": {"step": torch.ones(1)}}),
+        ("m.pt", {f"_orig_mod.module.{key}": value for key, value in WEIGHTS.items()}),
+        ("m.bin", {f"model.{key}": value for key, value in WEIGHTS.items()}),
+        ("m.safetensors", {f"net.{key}": value for key, value in WEIGHTS.items()}),
     ],
 )
 def test_read(tmp_path, name, content):
@@ -34,14 +40,26 @@ def test_read(tmp_path, name, content):
     (save_file if name.endswith("safetensors") else torch.save)(content, path)
     backbone = load(path)
     assert backbone.fingerprint == EXPECTED
-    assert backbone.card["options"] == {"pool": "max", "seed": 0}
+    assert backbone.card["options"] == builders["lenet5"].bind({"pool": "max", "seed": 0})
     assert load(path, "lenet5?pool=avg").fingerprint != EXPECTED
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_the_files_dtype_is_kept(tmp_path, dtype):
-    save_file({key: value.to(dtype) for key, value in WEIGHTS.items()}, tmp_path / "m.safetensors")
-    assert load(tmp_path / "m.safetensors").dtype == dtype
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_half_precision_is_raised_and_nothing_else_changed(tmp_path, dtype):
+    weights = {key: value.to(dtype) for key, value in WEIGHTS.items()}
+    save_file(weights, tmp_path / "m.safetensors")
+    backbone = load(tmp_path / "m.safetensors")
+    assert backbone.dtype == (dtype if dtype == torch.float64 else torch.float32)
+    found = backbone.module.state_dict()
+    assert all(torch.equal(found[key], weights[key].to(backbone.dtype)) for key in weights)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_another_dtype_for_who_asks(tmp_path, dtype):
+    save_file(WEIGHTS, tmp_path / "m.safetensors")
+    backbone = load(tmp_path / "m.safetensors", f"lenet5?dtype={dtype}")
+    assert backbone.dtype == getattr(torch, dtype)
+    assert (backbone.fingerprint == EXPECTED) == (dtype == "float32")
 
 
 def test_mixed_dtypes_lose_nothing(tmp_path):
@@ -108,7 +126,7 @@ def without(*names):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (without("fc1.bias"), "not weights of that network: fc1.bias is missing; check"),
+        (without("fc1.bias"), "not weights of that network: fc1.bias is missing; the nearest"),
         ({**WEIGHTS, "fc9.bias": torch.ones(1)}, "fc9.bias is not expected"),
         (
             {**WEIGHTS, "conv1.bias": torch.ones(7)},
@@ -116,15 +134,44 @@ def without(*names):
         ),
         (without(*list(WEIGHTS)[2:]), r"conv2\.weight is missing, .* and 5 more"),
         ({**WEIGHTS, "fc1.bias": torch.full((120,), torch.nan)}, "logits of a grey image"),
-        ({**WEIGHTS, "epoch": 3}, "'epoch' is no tensor but a int; save model.state_dict"),
-        ([1, 2], "no weights in it"),
-        ({}, "no weights in it"),
+        ([1, 2], "no weights in it but a list"),
+        ({}, "no weights in it; it holds nothing, .* save model.state_dict"),
+        ({"epoch": 3, "net": None}, "it holds 'epoch', 'net', weights are looked for .*'net'"),
     ],
 )
 def test_other_weights(tmp_path, content, message):
     torch.save(content, tmp_path / "m.pt")
     with pytest.raises(BadRequest, match=message):
         load(tmp_path / "m.pt")
+
+
+def test_files_that_are_something_else(tmp_path):
+    save_file(WEIGHTS, tmp_path / "a.pt")
+    with pytest.raises(BadRequest, match=r"by its content safetensors; call it a\.safetensors"):
+        load(tmp_path / "a.pt")
+    torch.save(WEIGHTS, tmp_path / "b.safetensors")
+    with pytest.raises(BadRequest, match=r"by its content a torch checkpoint; call it b\.pt"):
+        load(tmp_path / "b.safetensors")
+    with pytest.raises(BadRequest, match="is a folder; name a file in it"):
+        load(tmp_path)
+    (tmp_path / "c.pt").touch()
+    with pytest.raises(BadRequest, match=r"c\.pt is empty"):
+        load(tmp_path / "c.pt")
+
+
+def test_counts_of_batches_may_lack(tmp_path):
+    built = builders["resnet20"](width=4)
+    weights = built.state_dict()
+    kept = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+    assert len(kept) < len(weights)
+    for name in ("m.safetensors", "m.pt"):
+        (save_file if name.endswith("safetensors") else torch.save)(kept, tmp_path / name)
+        found = load(tmp_path / name, "resnet20?width=4").module.state_dict()
+        assert all(torch.equal(found[key], kept[key]) for key in kept)
+    del kept["bn1.running_var"]  # the mutant: what decides logits must be there
+    torch.save(kept, tmp_path / "m.pt")
+    with pytest.raises(BadRequest, match=r"bn1\.running_var is missing"):
+        load(tmp_path / "m.pt", "resnet20?width=4")
 
 
 def test_unknown_kinds_and_places(tmp_path):
