@@ -249,6 +249,11 @@ def _untouched(evidence: Evidence, best: Standing, worst: Standing) -> list[str]
     if wrong[0] is None or wrong[1] is None or wrong[0].shape != wrong[1].shape:
         return []
     paired = statistics.mcnemar(wrong[0], wrong[1])
+    if not (paired.only_first or paired.only_second):
+        return [
+            f"Untouched, {code(best.backbone)} and {code(worst.backbone)} are right on the same "
+            f"{evidence.noun}: {best.clean}."
+        ]
     told = "a difference" if paired.p < ALPHA else "no established difference"
     return [
         f"Untouched, {code(best.backbone)} is right on {best.clean} and {code(worst.backbone)} on "

@@ -12,7 +12,7 @@ from typing import Any
 from robustlab import shelf
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["list_backbones", "read_card", "shipped"]
+__all__ = ["list_backbones", "read_card", "shipped", "tried"]
 
 _NEEDED = ("name", "builder", "options", "input_shape", "classes", "fingerprint")
 
@@ -22,19 +22,24 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(shelf.weights().glob("*.json"))}
 
 
+def tried() -> dict[str, Path]:
+    """``NAME@DATA`` -> its card, for recipes that were tried here but come without weights."""
+    return {path.stem: path for path in sorted(shelf.recipes().glob("*.json"))}
+
+
 def list_backbones() -> list[dict[str, Any]]:
     """The cards of the shipped networks, in the order of their names."""
     return [read_card(path) for path in shipped().values()]
 
 
 def read_card(card: str | Path) -> dict[str, Any]:
-    """One card, by the name of a shipped network or by the path of a file.
+    """One card, by the name of a shipped network or tried recipe, or by the path of a file.
 
     Raises:
         BadRequest: no such network, or a file that is no card.
     """
     if isinstance(card, str):
-        cards = shipped()
+        cards = shipped() | tried()
         if card not in cards:
             raise BadRequest(f"unknown network {card!r}{choices(card, cards)}")
         card = cards[card]
@@ -42,7 +47,7 @@ def read_card(card: str | Path) -> dict[str, Any]:
         found = json.loads(card.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadRequest(f"the card {card} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadRequest(
             f"the card {card} is not JSON ({error}); train the network again"
         ) from None

@@ -109,6 +109,11 @@ def _shipped_name(reference: Reference) -> str:
     plain = f"{reference.builder}@{reference.data}"
     if not reference.options and plain in cards:
         return plain
+    if not reference.options and (shelf.recipes() / f"{plain}.toml").is_file():
+        raise BadRequest(
+            f"network {plain!r} comes without weights; 'robustlab train {plain}' makes them, "
+            f"then load file:trained/{plain}.safetensors"
+        )
     if reference.builder not in builders:
         raise BadRequest(f"unknown network {reference.text!r}{choices(plain, cards)}")
     builder = builders[reference.builder]
@@ -117,8 +122,8 @@ def _shipped_name(reference: Reference) -> str:
     if "seed" not in reference.options:  # any seed will do where none is asked for
         wanted.pop("seed", None)
     for card in list_backbones():
-        if card["builder"] != reference.builder:
-            continue
+        if card["builder"] != reference.builder or card.get("adversarial"):
+            continue  # what was trained on attacked images is meant by its name alone
         same = wanted.items() <= builder.bind(card["options"]).items()
         if same and card["name"].endswith(f"@{reference.data}"):
             return str(card["name"])

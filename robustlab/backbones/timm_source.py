@@ -17,6 +17,7 @@ from robustlab.backbones.building import Built, Weights
 from robustlab.backbones.downloads import fetch, unreachable, ways_out
 from robustlab.backbones.library_options import bind_library
 from robustlab.backbones.weightfile import read_weights
+from robustlab.data.imagenet import class_names
 from robustlab.errors import BadRequest, choices
 from robustlab.seeding import seeded
 
@@ -164,7 +165,5 @@ def _head(module: nn.Module, published: Any) -> list[str]:
 def _classes(classes: int, published: Any) -> int | tuple[str, ...]:
     """ImageNet's names where the published weights were trained on it, the number otherwise."""
     if classes == published.num_classes == _IMAGENET and "in1k" in (published.tag or ""):
-        from robustlab.backbones.torchvision_source import imagenet_classes
-
-        return imagenet_classes()
+        return class_names()
     return classes

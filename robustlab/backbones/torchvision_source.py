@@ -10,9 +10,9 @@ family against torchvision's own loading.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +22,10 @@ from torch import nn
 from robustlab.backbones.building import Built, Weights
 from robustlab.backbones.downloads import fetch
 from robustlab.backbones.library_options import bind_library
+from robustlab.backbones.options import OPTIONS
 from robustlab.backbones.weightfile import pour, read_weights
+from robustlab.catalogue import Entry, Parameter
+from robustlab.data.checks import unique_names
 from robustlab.errors import BadRequest, choices
 from robustlab.seeding import seeded
 
@@ -30,7 +33,7 @@ __all__ = [
     "CLASSES",
     "adapted",
     "build_torchvision",
-    "imagenet_classes",
+    "described",
     "laid_out",
     "parameters_of",
 ]
@@ -87,7 +90,7 @@ def build_torchvision(name: str, options: Mapping[str, Any], *, pretrained: bool
         f"torchvision:{name}",
         asked.options,
         (3, size, size),
-        _distinct(categories) if len(categories) == classes else classes,
+        unique_names(categories) if len(categories) == classes else classes,
         tuple(preset.mean),
         tuple(preset.std),
         facts,
@@ -158,15 +161,27 @@ def adapted(weights: Weights) -> Weights:
     return {key: value for key, value in renamed.items() if not _AUXILIARY.match(key)}
 
 
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names; those that several classes bear get the class's index: ``crane (134)``."""
-    times = Counter(names)
-    return tuple(f"{n} ({i})" if times[n] > 1 else n for i, n in enumerate(names))
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """The 1,000 class names of ImageNet, as torchvision has them."""
-    return _distinct(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])
+def described(name: str) -> Entry:
+    """What its metadata say, as `robustlab show` prints it: published weights, input, options."""
+    asked = _asked(name, {"weights": "none"})
+    meta, preset = asked.about.meta, asked.about.transforms()
+    published = [key for key in _members(name) if key != "DEFAULT"]
+    reached = (_members(name)[key].meta["_metrics"]["ImageNet-1K"]["acc@1"] for key in published)
+    facts = {
+        "parameters": f"{meta['num_params']:,}",
+        "input": f"3x{preset.crop_size[0]}x{preset.crop_size[0]}, of pictures resized to "
+        f"{preset.resize_size[0]} ({preset.interpolation.value})",
+        "weights": tuple(f"{k} (top-1 {v} %)" for k, v in zip(published, reached, strict=True)),
+        "source": meta["recipe"],
+    }
+    doc = {"weights": "name of published weights, DEFAULT or none", "seed": OPTIONS["seed"]}
+    defaults = {**asked.options, "weights": "DEFAULT"}
+    options = tuple(
+        Parameter(key, type(value).__name__, value, doc.get(key) or OPTIONS[key])
+        for key, value in defaults.items()
+    )
+    text = f"torchvision's {name}; its weights are downloaded when they are first asked for."
+    return Entry(f"torchvision:{name}", "backbone", "", Path(__file__), text, options, facts)
 
 
 def parameters_of() -> dict[str, int]:

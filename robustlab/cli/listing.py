@@ -99,7 +99,7 @@ def _backbones() -> list[list[Any]]:
 
 
 def _recipes() -> list[list[Any]]:
-    from robustlab.backbones.cards import shipped
+    from robustlab.backbones.cards import read_card, shipped, tried
     from robustlab.training import list_recipes, load_recipe
 
     rows = []
@@ -107,13 +107,16 @@ def _recipes() -> list[list[Any]]:
         recipe = load_recipe(name)
         options = "&".join(f"{key}={value}" for key, value in recipe.options.items())
         hardened = recipe.adversarial
+        weights = "shipped" if name in shipped() else "train it"
+        if name in tried():
+            weights += f"; a trial reached {percent(read_card(name)['test'])}"
         rows.append(
             [
                 name,
                 recipe.builder + (f"?{options}" if options else ""),
-                recipe.data.source,
+                recipe.data.source or recipe.data.train,
                 f"{hardened.method}, {hardened.norm} {hardened.eps}" if hardened else "plain",
-                "shipped" if name in shipped() else "train it",
+                weights,
             ]
         )
     return rows

@@ -19,21 +19,25 @@ __all__ = ["doctor", "show"]
 def show(name: str, as_json: bool) -> int:
     """Show an attack, a probe, a backbone or a suite: parameters, defaults, source."""
     from robustlab import catalogue
-    from robustlab.backbones.cards import list_backbones
+    from robustlab.backbones.cards import read_card, shipped, tried
     from robustlab.backbones.options import described
     from robustlab.backbones.published import PUBLISHED
     from robustlab.suite import shipped_suites
 
     entries, suites = catalogue.entries(), shipped_suites()
-    cards = {card["name"]: card for card in list_backbones()}
+    cards = shipped() | tried()
     if name in cards:
-        _show_card(cards[name], as_json)
+        _show_card(read_card(name), as_json)
     elif name in suites:
         _show_suite(name, as_json)
     elif name in entries:
         _show_entry(entries[name], as_json)
     elif name in PUBLISHED:
         _show_entry(described(name), as_json)
+    elif name.startswith("torchvision:"):
+        from robustlab.backbones import torchvision_source
+
+        _show_entry(torchvision_source.described(name.partition(":")[2]), as_json)
     elif name.startswith("foolbox:") or ".py:" in name:
         _show_entry(_entry_of(name), as_json)
     else:
@@ -85,7 +89,7 @@ def _show_entry(entry: Any, as_json: bool) -> None:
     click.echo(textwrap.indent(entry.doc.strip(), "  ") + "\n")
     for key, value in entry.facts.items():
         if value:
-            click.echo(f"{key}: {' '.join(value) if isinstance(value, tuple) else value}")
+            click.echo(f"{key}: {', '.join(value) if isinstance(value, tuple) else value}")
     click.echo("")
     table(["parameter", "type", "default", "what it is"], rows)
     if entry.kind == "backbone":
@@ -107,7 +111,11 @@ def _show_card(card: dict[str, Any], as_json: bool) -> None:
         click.echo(f"test, robust at {attack}: {percent(robust['test'])}; see what others find")
     click.echo(f"fingerprint: {card['fingerprint']}\n\nrecipe:\n")
     click.echo(textwrap.indent(tomli_w.dumps(card["recipe"]), "  "))
-    click.echo(f"next: robustlab run quick -b {card['name']}")
+    if card.get("trial"):
+        click.echo(f"comes without weights; the figures are of a trial: {card['trial']}")
+        click.echo(f"next: robustlab train {card['name']}")
+    else:
+        click.echo(f"next: robustlab run quick -b {card['name']}")
 
 
 def _show_suite(name: str, as_json: bool) -> None:

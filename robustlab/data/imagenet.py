@@ -22,7 +22,7 @@ from robustlab.data.pictures import MODES, images_in, is_image, read_picture
 from robustlab.data.query import known_options, one_of, pixels
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["list_imagenet"]
+__all__ = ["class_names", "list_imagenet"]
 
 _CLASSES = 1000
 _OPTIONS = ("interpolation", "mode", "resize", "size", "split")
@@ -52,7 +52,7 @@ def list_imagenet(path: Path, options: Mapping[str, str]) -> Listing:
     split = folder.resolve().name
     return Listing(
         f"imagenet:{split}" if split in _SPLITS else "imagenet",
-        _names(),
+        class_names(),
         files,
         np.array([label for label, _ in found], dtype=np.int64),
         ids,
@@ -60,7 +60,8 @@ def list_imagenet(path: Path, options: Mapping[str, str]) -> Listing:
     )
 
 
-def _names() -> tuple[str, ...]:
+def class_names() -> tuple[str, ...]:
+    """The 1,000 classes of ImageNet in the order of their index, as torchvision names them."""
     from torchvision.models import ResNet18_Weights
 
     return unique_names(ResNet18_Weights.DEFAULT.meta["categories"])

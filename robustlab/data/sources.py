@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from robustlab.data.dataset import Data
 from robustlab.data.digits import SPLITS, digits
@@ -15,7 +17,7 @@ from robustlab.data.published import PARTS, PUBLISHED, load_published
 from robustlab.data.query import split_query
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["SOURCES", "load_data", "with_split"]
+__all__ = ["SOURCES", "load_data", "on_the_test_part", "with_split"]
 
 SOURCES: tuple[tuple[str, str], ...] = (
     ("digits:SPLIT", "1,797 handwritten digits on 32x32; SPLIT: train, val, test"),
@@ -98,3 +100,17 @@ def with_split(source: str, part: str) -> str:
     if part not in PARTS:
         raise BadRequest(f"{name} has no split {part!r}{choices(part, PARTS)}")
     return f"{name}:{part}{mark}{query}"
+
+
+def on_the_test_part(table: Mapping[str, Any]) -> str:
+    """What `robustlab run quick` needs besides a network trained on ``[data]`` of a recipe:
+    ``" --data mnist:test"``, quoted for a shell; nothing for digits, which `quick` takes anyway.
+    """
+    source, test = table.get("source"), table.get("test")
+    if source == "digits" or not isinstance(source or test, str):
+        return ""
+    try:
+        found = str(test or with_split(str(source), "test"))
+    except BadRequest:  # an old or foreign card: better no advice than a wrong one
+        return ""
+    return f" --data {shlex.quote(found)}"

@@ -1,4 +1,4 @@
-"""Random shift, rotation and scale of training images, from an explicit generator.
+"""Random shift, rotation, scale and mirroring of training images, from an explicit generator.
 
 By hand rather than torchvision.transforms.v2, which draws from the global generator only and one
 image at a time.
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from robustlab.training.recipe import Augment
 
-__all__ = ["augmented", "warped"]
+__all__ = ["augmented", "mirrored", "warped"]
 
 
 def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
@@ -26,11 +26,22 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> T
         generator: four numbers an image are drawn from it, whatever ``augment`` says, so that
             recipes that differ in it keep the same order of images.
     """
-    draws = 2 * torch.rand(len(images), 4, generator=generator) - 1
-    if augment == Augment():
+    drawn = torch.rand(len(images), 4, generator=generator)
+    if not (augment.shift or augment.rotate or augment.scale):
         return images
+    draws = (2 * drawn - 1).to(images.device)
     angle = draws[:, 0] * math.radians(augment.rotate)
     return warped(images, angle, 1 + draws[:, 1] * augment.scale, draws[:, 2:] * augment.shift)
+
+
+def mirrored(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Each image mirrored left to right with probability ``share``; one number an image is drawn.
+
+    Args:
+        images: float [n, C, H, W].
+    """
+    turned = torch.rand(len(images), generator=generator) < share
+    return torch.where(turned.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
 
 
 def warped(images: Tensor, angle: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -1,209 +1,209 @@
 """`train`: from a recipe to weights and a card, the same weights on every run on one machine.
 
-Works on the CPU with one thread: sums split over threads differ in their last bits, and networks
-of this size gain little from more. The validation split alone chooses the weights; the test split
-is looked at once, at the end. Files are written when all is done: an interrupted training leaves
-nothing.
+Works on the CPU with one thread unless told otherwise: sums split over threads differ in their last
+bits, and small networks gain little from more. The validation split alone chooses the weights; the
+test split is looked at once, at the end. An interrupted training leaves a checkpoint, from which
+the same command goes on; weights and card are written when all is done.
+
+Neither Lightning nor Accelerate: the epochs and batches that they would take over are twenty lines
+here, and neither of them resumes to the bit with generators of one's own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
+from robustlab.adversarial.images import exact_kernels
 from robustlab.atomic import make_folder
-from robustlab.backbones import Backbone, builders
-from robustlab.data import Data, load_data
-from robustlab.errors import BadRequest, RobustlabError, choices
-from robustlab.training.augment import augmented
-from robustlab.training.card import write_network
+from robustlab.backbones import Backbone
+from robustlab.backbones.checks import as_device
+from robustlab.data import Data
+from robustlab.errors import BadRequest
+from robustlab.seeding import seeded
+from robustlab.training.adversarial import CHECK_STEPS, robust_hits
+from robustlab.training.card import adversarial_figures, card_of, is_done, write_network
+from robustlab.training.checkpoint import Checkpoint
 from robustlab.training.epoch import Epoch
+from robustlab.training.learner import Diverged, Learner, logits_of
+from robustlab.training.network import Start, check_data, start
+from robustlab.training.parts import load_parts, pixel_statistics
 from robustlab.training.recipe import Recipe, load_recipe
+from robustlab.training.stopping import enough
 
 __all__ = ["train"]
 
-_PARTS = ("train", "val", "test")
+Tell = Callable[[Epoch], None]
+Say = Callable[[str], None]
 
 
 def train(
     recipe: str | Path | Recipe,
     out: str | Path,
     *,
-    progress: Callable[[Epoch], None] | None = None,
+    progress: Tell | None = None,
+    tick: Callable[[float], None] | None = None,
+    say: Say | None = None,
     epochs: int | None = None,
+    threads: int = 1,
+    device: str | torch.device = "cpu",
+    again: bool = False,
 ) -> Path:
     """Train a network and write ``NAME.safetensors`` and its card ``NAME.json`` into ``out``.
 
-    Kept are the weights of the epoch with the highest validation accuracy; of equal ones that with
-    the lowest validation loss, then the earliest.
+    Kept are the weights of the epoch with the highest validation accuracy (robust accuracy in
+    adversarial training); of equal ones that with the lowest validation loss, then the earliest.
+    ``NAME.training.npz`` holds what the page of the training draws (see `Trace.arrays`). Where all
+    of this is there already, made from the same recipe and data, nothing is done.
 
     Args:
         recipe: name of a shipped recipe, path of a TOML file, or a `Recipe`.
         out: folder; it is made if need be.
         progress: called after every epoch.
-        epochs: instead of the recipe's (the schedule is fitted to it).
+        tick: called after every batch with the share of the training that is done, in [0, 1].
+        say: called with a sentence where something is out of the ordinary.
+        epochs: instead of the recipe's (schedule and warm-up are fitted to it).
+        threads: of the CPU; another number gives other last bits.
+        device: where to, as ``"cuda"``.
+        again: train even if it has been done.
 
     Returns:
-        The path of the weights; ``file:PATH`` loads them.
+        The path of the weights; ``file:PATH`` loads them. The card's ``stopped`` says why training
+        ended.
 
     Raises:
-        BadRequest: an invalid recipe, or a folder that cannot be written.
-        RobustlabError: the loss is no longer finite.
+        BadRequest: an invalid recipe, a folder that cannot be written, or a checkpoint of another
+            training in it.
+        RobustlabError: the loss is not finite in the first epoch already.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if epochs is not None:
-        if epochs < 1:
-            raise BadRequest(f"epochs {epochs} must be at least 1")
-        recipe = replace(recipe, train=replace(recipe.train, epochs=epochs))
-    module = _fresh(recipe)
+    say = say or (lambda text: None)
+    recipe = _fitted(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), epochs)
+    if threads < 1:
+        raise BadRequest(f"threads {threads} must be at least 1")
+    place, begun = as_device(device), start(recipe)
+    parts = load_parts(recipe)
+    for data in parts.values():
+        check_data(recipe, begun.built, data)
     folder = Path(out).expanduser()
     make_folder(folder)
-    parts = {part: load_data(f"{recipe.source}:{part}") for part in _PARTS}
-    started = time.perf_counter()
-    with _one_thread():
-        curve, best = _fit(recipe, module, parts["train"], parts["val"], progress)
-        module.load_state_dict(best)
-        backbone = _frozen(recipe, module, parts["test"])
-        hits = {part: _predicted(backbone, parts[part]) for part in ("val", "test")}
-    seconds = time.perf_counter() - started
-    return write_network(folder, recipe, backbone, curve, parts, hits, seconds)
+    identity = _identity(recipe, begun, parts)
+    path = folder / f"{recipe.name}.safetensors"
+    if not again and is_done(path, identity):
+        say(f"{path} is there already, from the same recipe and data; --again trains it anew")
+        return path
+    how = {"threads": threads, "device": place.type}
+    kept = Checkpoint(folder / f"{recipe.name}.checkpoint.pt", identity | how)
+    with _surroundings(threads, recipe.seed):
+        learner, stopped, seconds = _fit(recipe, begun, parts, place, kept, progress, tick, say)
+        backbone, figures, hits = _judged(recipe, begun, learner, parts)
+    facts = {**figures, **identity, **how, "stopped": stopped, "seconds": round(seconds, 1)}
+    facts.pop("recipe")
+    card = card_of(recipe, begun.built, backbone, learner.curve, hits, facts)
+    write_network(folder, card, backbone, learner.trace.packed())
+    kept.remove()
+    return path
 
 
-def _fresh(recipe: Recipe) -> nn.Module:
-    if recipe.builder not in builders:
-        raise BadRequest(
-            f"recipe {recipe.name}: unknown builder {recipe.builder!r}"
-            f"{choices(recipe.builder, builders)}"
-        )
-    builder = builders[recipe.builder]
-    try:
-        return builder(**builder.bind({"seed": recipe.seed, **recipe.options}))
-    except BadRequest as error:
-        raise error.inside(f"recipe {recipe.name}") from None
+def _fitted(recipe: Recipe, epochs: int | None) -> Recipe:
+    if epochs is None:
+        return recipe
+    if epochs < 1:
+        raise BadRequest(f"epochs {epochs} must be at least 1")
+    share = epochs / recipe.train.epochs
+    fitted = replace(recipe.train, epochs=epochs, warmup=recipe.train.warmup * share)
+    hard = recipe.adversarial
+    hard = hard and replace(hard, warmup=hard.warmup * share)
+    return replace(recipe, train=fitted, adversarial=hard)
+
+
+def _identity(recipe: Recipe, begun: Start, parts: dict[str, Data]) -> dict[str, Any]:
+    """What decides the weights; keys of the card."""
+    weights = {"weights": begun.weights} if begun.weights else {}
+    data = {part: one.fingerprint for part, one in parts.items()}
+    return {"recipe": recipe.as_dict(), "data": data, **weights}
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _surroundings(threads: int, seed: int) -> Iterator[None]:
+    """Threads, kernels and global generators (dropout draws from them), put back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
-        yield
+        with exact_kernels(), seeded(seed % 2**32):
+            yield
     finally:
-        torch.set_num_threads(threads)
-
-
-def _tensors(data: Data) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(data.batch(slice(None))), torch.tensor(data.labels)
+        torch.set_num_threads(before)
 
 
 def _fit(
     recipe: Recipe,
-    module: nn.Module,
-    train_data: Data,
-    val_data: Data,
-    progress: Callable[[Epoch], None] | None,
-) -> tuple[list[Epoch], dict[str, Tensor]]:
-    """The curve, one entry an epoch, and the best weights."""
-    images, labels = _tensors(train_data)
-    held_out = _tensors(val_data)
-    optimizer = _optimizer(recipe, module)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    curve: list[Epoch] = []
-    best: dict[str, Tensor] = {}
-    for number in range(1, recipe.train.epochs + 1):
-        module.train()
-        loss = _one_epoch(recipe, module, optimizer, images, labels, generator, number)
-        epoch = Epoch(number, recipe.train.epochs, loss, *_measured(module, *held_out))
-        _check_finite(recipe, "validation loss", epoch.val_loss, number)
-        curve.append(epoch)
-        if max(curve, key=lambda one: one.better) is epoch:
-            best = copy.deepcopy(module.state_dict())
+    begun: Start,
+    parts: dict[str, Data],
+    device: torch.device,
+    kept: Checkpoint,
+    progress: Tell | None,
+    tick: Callable[[float], None] | None,
+    say: Say,
+) -> tuple[Learner, str, float]:
+    """The learner after its last epoch with the best weights in it, why it stopped, and seconds."""
+    built = begun.built
+    statistics = (built.mean, built.std)
+    if recipe.data.normalise:
+        statistics = pixel_statistics(parts["train"])
+    learner = Learner(recipe, begun, statistics, parts["train"], parts["val"], device)
+    clock = time.perf_counter()
+    state = kept.load()
+    if state is not None:
+        learner.restore(state)
+        clock -= state["seconds"]
+        say(f"going on after epoch {len(learner.curve)}, kept in {kept.path}")
+    while not (stopped := enough(recipe, learner.curve, len(learner.watched))):
+        try:
+            epoch = learner.epoch(tick or (lambda share: None))
+        except Diverged as error:
+            if not learner.curve:
+                raise
+            best = max(learner.curve, key=lambda one: one.better).epoch
+            say(f"{error}; kept are the weights of epoch {best}")
+            stopped = f"diverged in epoch {len(learner.curve) + 1}"
+            break
+        kept.save({**learner.state(), "seconds": time.perf_counter() - clock})
         if progress is not None:
             progress(epoch)
-    return curve, best
+    learner.trace.end(len(learner.curve))
+    learner.module.load_state_dict(learner.best)
+    return learner, stopped, time.perf_counter() - clock
 
 
-def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
-    lr, decay = recipe.train.lr, recipe.train.weight_decay
-    if recipe.train.optimizer == "adamw":
-        return torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=decay)
-    return torch.optim.SGD(
-        module.parameters(), lr=lr, weight_decay=decay, momentum=0.9, nesterov=True
-    )
-
-
-def _one_epoch(
-    recipe: Recipe,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    generator: torch.Generator,
-    number: int,
-) -> float:
-    """One pass over the images in a fresh order; the mean loss over them, in nats."""
-    order = torch.randperm(len(images), generator=generator)
-    batches = torch.split(order, recipe.train.batch)
-    total = 0.0
-    for step, rows in enumerate(batches):
-        done = (number - 1 + step / len(batches)) / recipe.train.epochs
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.train.lr * _rate(recipe.train.schedule, done)
-        logits = module(augmented(images[rows], recipe.augment, generator))
-        loss = functional.cross_entropy(logits, labels[rows])
-        _check_finite(recipe, "loss", loss.item(), number)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += loss.item() * len(rows)
-    return total / len(images)
-
-
-def _check_finite(recipe: Recipe, what: str, loss: float, number: int) -> None:
-    if not math.isfinite(loss):
-        raise RobustlabError(
-            f"recipe {recipe.name}: the {what} is {loss} in epoch {number}; the training "
-            f"diverged, lower [train] lr (it is {recipe.train.lr})"
-        )
-
-
-def _rate(schedule: str, done: float) -> float:
-    """Factor of the learning rate after the share ``done`` of all steps."""
-    return 0.5 * (1 + math.cos(math.pi * done)) if schedule == "cosine" else 1.0
-
-
-def _measured(module: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean loss and accuracy, in eval mode and without gradients."""
-    module.eval()
-    with torch.no_grad():
-        logits = module(images)
-    loss = functional.cross_entropy(logits, labels).item()
-    return loss, float((logits.argmax(1) == labels).double().mean())
-
-
-def _frozen(recipe: Recipe, module: nn.Module, data: Data) -> Backbone:
-    builder = builders[recipe.builder]
+def _judged(
+    recipe: Recipe, begun: Start, learner: Learner, parts: dict[str, Data]
+) -> tuple[Backbone, dict[str, Any], dict[str, Any]]:
+    """The trained backbone, the figures of adversarial training, and the hits of val and test."""
+    learner.network.eval()
+    mean, std = learner.statistics
     backbone = Backbone(
-        module.eval(),
-        input_shape=builder.input_shape(recipe.options),
-        classes=data.classes,
+        learner.module.eval(),
+        input_shape=begun.built.input_shape,
+        classes=parts["test"].classes,
+        mean=mean,
+        std=std,
         name=recipe.name,
     )
-    backbone.accepts(data)
-    return backbone
-
-
-def _predicted(backbone: Backbone, data: Data) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether each image is classified rightly, bool [n]."""
-    guesses = backbone(data.batch(slice(None))).argmax(1).numpy()
-    return np.asarray(guesses == data.labels)
+    hits = {}
+    for part in ("val", "test"):
+        logits = logits_of(backbone.network, parts[part], learner.device)
+        hits[part] = logits.argmax(1).numpy() == parts[part].labels
+    if recipe.adversarial is None:
+        return backbone, {}, hits
+    robust = {
+        part: robust_hits(backbone.network, parts[part], recipe.adversarial, recipe.seed)
+        for part in ("val", "test")
+    }
+    figures = adversarial_figures(recipe.adversarial, CHECK_STEPS, robust)
+    return backbone, {"adversarial": figures}, hits

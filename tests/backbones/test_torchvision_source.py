@@ -102,17 +102,6 @@ def test_refused(text, message):
         load_backbone(f"torchvision:{text}")
 
 
-def test_class_names_that_several_classes_bear():
-    names = ("crane", "panda", "crane", "maillot", "maillot")
-    assert torchvision_source._distinct(names) == (
-        "crane (0)",
-        "panda",
-        "crane (2)",
-        "maillot (3)",
-        "maillot (4)",
-    )
-
-
 def test_repeated_names_reach_the_backbone(monkeypatch):
     """Mutant: as they stand in the metadata, two equal names are refused."""
     twice = ["crane", "crane", *map(str, range(998))]
@@ -120,9 +109,24 @@ def test_repeated_names_reach_the_backbone(monkeypatch):
         monkeypatch.setitem(member.value.meta, "categories", twice)
     text = f"torchvision:{SMALL}?weights=none&size=32"
     assert load_backbone(text).classes[:2] == ("crane (0)", "crane (1)")
-    monkeypatch.setattr(torchvision_source, "_distinct", tuple)
+    monkeypatch.setattr(torchvision_source, "unique_names", tuple)
     with pytest.raises(BadRequest, match="'crane' is given twice"):
         load_backbone(text)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "squeezenet1_1", "vit_b_16"])
+def test_described_is_what_the_built_network_is(name):
+    entry = torchvision_source.described(name)
+    backbone = load_backbone(f"torchvision:{name}?weights=none")
+    assert entry.facts["parameters"] == f"{backbone.parameters:,}"
+    assert entry.facts["input"].startswith("x".join(map(str, backbone.input_shape)))
+    options = {one.name: one.default for one in entry.parameters}
+    assert options == {**backbone.card["options"], "weights": "DEFAULT"}
+    assert all(one.doc for one in entry.parameters)
+    published = torchvision.models.get_model_weights(name).__members__
+    assert [w.split()[0] for w in entry.facts["weights"]] == [
+        k for k in published if k != "DEFAULT"
+    ]
 
 
 def test_every_classifier_is_known_and_nothing_else():

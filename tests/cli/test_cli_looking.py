@@ -114,6 +114,21 @@ def test_show_network(lab, name):
     assert lab("show", name).out.startswith(f"{name}: backbone\n")
 
 
+def test_show_torchvision(lab):
+    out = lab("show", "torchvision:resnet18").out
+    assert "parameters: 11,689,512\n" in out
+    assert "weights: IMAGENET1K_V1 (top-1 69.758 %)\n" in out
+    done = lab("show", "torchvision:resnet17")
+    assert done.code == 2
+    assert "did you mean 'resnet18'?" in done.err
+
+
+def test_show_a_recipe_that_comes_without_weights(lab):
+    lines = lab("show", "lenet5@mnist").out.splitlines()
+    assert lines[-2].startswith("comes without weights; the figures are of a trial: ")
+    assert lines[-1] == "next: robustlab train lenet5@mnist"
+
+
 def test_options_are_those_of_some_network():
     used = {option for builder in builders.values() for option in builder.defaults}
     assert set(OPTIONS) <= used

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustlab.data.checks import unique_names
-from robustlab.data.sources import SOURCES, load_data, with_split
+from robustlab.data.sources import SOURCES, load_data, on_the_test_part, with_split
 from robustlab.errors import BadRequest
 
 
@@ -91,3 +91,21 @@ print([name for name in ("torch", "torchvision") if name in sys.modules])
 """
     done = python("-c", code)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ({"source": "digits"}, ""),
+        ({"source": "mnist?pad=2"}, " --data 'mnist:test?pad=2'"),
+        (
+            {"train": "npz:a.npz", "val": "npz:b.npz", "test": "npz:c d.npz"},
+            " --data 'npz:c d.npz'",
+        ),
+        ({"source": "nothing"}, ""),
+        ({"source": 3}, ""),
+        ({}, ""),
+    ],
+)
+def test_on_the_test_part(table, expected):
+    assert on_the_test_part(table) == expected

@@ -139,6 +139,16 @@ def test_the_check_of_the_price_kills_a_changed_sentence(whole, mutate):
         check_price(whole.results, mutate(sentence))
 
 
+def test_equal_predictions_are_told_as_such(lay, runs):
+    results = lay(runs.Recipe(backbones={"a": 0.1, "b": 0.05}, n=30))
+    evidence = Evidence(results)
+    evidence.clean_wrong = lambda backbone: np.arange(30) < 2
+    sentence = reach_verdict(evidence).lead[-1]
+    assert sentence.startswith("Untouched, `a` and `b` are right on the same digits: ")
+    evidence.clean_wrong = lambda backbone: np.arange(30) < (2 if backbone == "a" else 3)
+    assert "0 wrong for the first alone and 1 for the second" in reach_verdict(evidence).lead[-1]
+
+
 def test_no_price_is_told_where_nobody_looked(lay, runs):
     lost = runs.Recipe(n=60, missing=[("lenet5-avg@digits", "clean")])
     verdict = reach_verdict(Evidence(lay(lost.but(backbones={"a": 0.1, "b": 0.05}))))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from robustlab.training.augment import augmented, warped
+from robustlab.training.augment import augmented, mirrored, warped
 from robustlab.training.recipe import Augment
 
 IMAGES = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -102,3 +102,32 @@ def test_each_image_has_its_own_and_stays_in_range():
     assert not torch.equal(found[0], found[1])
     assert found.min() >= 0
     assert found.max() <= 1 + 1e-6
+
+
+def check_mirrored(mirror):
+    """About the asked share of the images is turned, the others are as they were."""
+    images = torch.rand(400, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    found = mirror(images, 0.25, torch.Generator().manual_seed(0))
+    same = (found == images).flatten(1).all(1)
+    turned = (found == images.flip(3)).flatten(1).all(1)
+    assert (same ^ turned).all()
+    assert 70 <= int(turned.sum()) <= 130  # 100, three standard deviations either way
+
+
+def test_mirrored():
+    check_mirrored(mirrored)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda images, share, generator: images,
+        lambda images, share, generator: images.flip(3),
+        lambda images, share, generator: mirrored(images, 1 - share, generator),
+        lambda images, share, generator: mirrored(images.transpose(2, 3), share, generator),
+    ],
+    ids=["nothing", "all", "the others", "upside down"],
+)
+def test_that_check_kills_a_wrong_mirror(mutant):
+    with pytest.raises(AssertionError):
+        check_mirrored(mutant)

@@ -3,6 +3,7 @@
 import tomllib
 
 import pytest
+import tomli_w
 
 from robustlab import shelf
 from robustlab.errors import BadRequest
@@ -28,7 +29,16 @@ def write(tmp_path, text):
 
 
 def test_shipped():
-    assert list_recipes() == ["lenet5-avg@digits", "lenet5-max@digits", "mlp@digits"]
+    assert list_recipes() == [
+        "lenet5-avg@digits",
+        "lenet5-max@digits",
+        "lenet5-robust@digits",
+        "lenet5@mnist",
+        "local@digits",
+        "mlp@digits",
+        "resnet20-narrow@digits",
+        "resnet20@cifar10",
+    ]
     for name in list_recipes():
         recipe = load_recipe(name)
         assert recipe.name == name  # the file, the network and its weights bear one name
@@ -41,6 +51,29 @@ def test_twins_differ_in_pool_and_name_alone():
     for twin in twins:
         assert twin.pop("name").split("-")[1] == f"{twin['backbone']['options'].pop('pool')}@digits"
     assert twins[0] == twins[1]
+
+
+def test_what_is_written_reads_back(tmp_path):
+    """Later keys are shown where they are set, and the whole comes back as it was."""
+    text = GOOD.replace("lr = 1", "lr = 1\nwarmup = 1\nclip = 2.5\nnesterov = false")
+    text = text.replace('"lenet5"', '"lenet5"\nweights = "mlp@digits"\nfresh = ["fc3"]')
+    text += '[augment]\nflip = 0.5\n[adversarial]\nmethod = "trades"\neps = 0.1\nbeta = 3\n'
+    recipe = load_recipe(write(tmp_path, text))
+    written = recipe.as_dict()
+    assert written["backbone"]["fresh"] == ["fc3"]
+    assert "frozen" not in written["backbone"]
+    assert (written["train"]["clip"], written["train"]["nesterov"]) == (2.5, False)
+    assert "momentum" not in written["train"]
+    assert written["adversarial"] == {
+        "method": "trades", "eps": "0.1", "norm": "linf", "steps": 10, "beta": 3.0
+    }  # fmt: skip
+    assert load_recipe(write(tmp_path, tomli_w.dumps(written))) == recipe
+
+
+def test_a_fast_recipe_takes_one_step_of_five_quarters(tmp_path):
+    text = GOOD + '[adversarial]\nmethod = "fast"\neps = "8/255"\n'
+    found = load_recipe(write(tmp_path, text)).adversarial
+    assert (found.steps, found.step, found.budget) == (1, 1.25, 8 / 255)
 
 
 def test_defaults_are_filled_in(tmp_path):
@@ -73,7 +106,42 @@ def test_defaults_are_filled_in(tmp_path):
         ("lr = 1", "[augment]\nshift = -1", r"\[augment\] shift = -1"),
         ("lr = 1", "[augment]\nscale = 1", r"scale = 1.0 must be below 1"),
         ("lr = 1", "[augment]\nrotate = inf", r"\[augment\] rotate = inf"),
-        ('"digits"', '"digit"', "'digit' is unknown; did you mean 'digits'"),
+        ('source = "digits"', "", r"\[data\] needs the key 'source'"),
+        ('"digits"', '"digits"\ntrain = "npz:a"', "each a source of its own; not both"),
+        ('source = "digits"', 'train = "npz:a"\nval = "npz:b"', r"\[data\] lacks the key 'test'"),
+        ('"digits"', '"digits"\ntake = -1', r"\[data\] take = -1"),
+        ('"digits"', '"digits"\nbalance = true', "unknown key 'balance' .* 'balanced'"),
+        ('"digits"', '"digits"\nbalanced = 1', "must be true or false"),
+        ('"lenet5"', '"lenet5"\nfreeze = []', "'freeze' in .backbone.; .* 'free'|'frozen'"),
+        ('"lenet5"', '"lenet5"\nfrozen = "fc3"', "must be a list of texts"),
+        ('"lenet5"', '"lenet5"\nfrozen = [1]', "must be a list of texts"),
+        ('"lenet5"', '"lenet5"\nfrozen = ["a"]\nfree = ["b"]', "has frozen and free; give one"),
+        ('"lenet5"', '"lenet5"\nfresh = ["a"]', "give weights too"),
+        ("lr = 1", "momentum = 1", "momentum = 1.0 must be below 1"),
+        ("lr = 1", "momentum = 0\nnesterov = true", "nesterov needs a momentum"),
+        ("lr = 1", "warmup = 3", r"warmup = 3.0 epochs must be fewer than epochs = 3"),
+        ("lr = 1", "plateau_factor = 1", "plateau_factor = 1.0 must be in"),
+        ("lr = 1", "patience = -1", r"\[train\] patience = -1"),
+        ("lr = 1", "clip = nan", r"\[train\] clip = nan"),
+        ("lr = 1", "label_smoothing = 1", "must be below 1"),
+        ("lr = 1", "[augment]\nflip = 1.5", "is a share of the images"),
+        ("lr = 1", '[adversarial]\neps = "0.1"', "lacks the key 'method'"),
+        ("lr = 1", '[adversarial]\nmethod = "pgd"', "lacks the key 'eps'"),
+        ("lr = 1", '[adversarial]\nmethod = "trade"\neps = 1', "did you mean 'trades'"),
+        ("lr = 1", '[adversarial]\nmethod = "pgd"\neps = 8', "did you mean '8/255'"),
+        (
+            "lr = 1",
+            '[adversarial]\nmethod = "pgd"\neps = 0',
+            "eps = 0.0 must be finite and above 0",
+        ),
+        ("lr = 1", '[adversarial]\nmethod = "pgd"\neps = true', "eps = True .* must be text"),
+        ("lr = 1", '[adversarial]\nmethod = "fast"\neps = 0.1\nsteps = 7', "takes one step, not 7"),
+        ("lr = 1", '[adversarial]\nmethod = "pgd"\neps = 0.1\nnorm = "l1"', "'l1' is unknown"),
+        (
+            "lr = 1",
+            '[adversarial]\nmethod = "pgd"\neps = 0.1\nstep_size = 0',
+            "step_size = 0.0 must",
+        ),
         ('"x@digits"', '"../x"', "must do as a file name"),
         ("schema = 1", "schema = 1\nseed = -1", "seed = -1"),
         ("[data]", "[data", "is not TOML"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustlab import shelf
+from robustlab.data.sources import on_the_test_part
 from robustlab.reporting.training.record import Training, number, rate_of, text, whole
 
 __all__ = ["caveats", "commands", "facts", "machine", "recipe_lines"]
@@ -92,9 +93,15 @@ def commands(training: Training) -> list[tuple[str, str]]:
     remade = name if name in shipped else f"{training.stem}.toml"
     how = "Remake it" if name in shipped else "Remake it, the recipe below as a TOML file"
     file = f"file:{training.stem}.safetensors"
+    recipe = training.table("recipe").get("data")
+    data = on_the_test_part(recipe) if isinstance(recipe, Mapping) else ""
+    attack = f"robustlab run quick -b {shlex.quote(file)}{data}"
     return [
         (how, f"robustlab train {shlex.quote(remade)}"),
-        ("Attack it, in the folder of the weights", f"robustlab run quick -b {shlex.quote(file)}"),
+        (
+            "Attack it, in the folder of the weights",
+            f"robustlab run quick -b {shlex.quote(file)}{data}",
+        ),
         ("Load it in Python", f"robustlab.load_backbone({file!r})"),
     ]
 
