@@ -98,10 +98,7 @@ def commands(training: Training) -> list[tuple[str, str]]:
     attack = f"robustlab run quick -b {shlex.quote(file)}{data}"
     return [
         (how, f"robustlab train {shlex.quote(remade)}"),
-        (
-            "Attack it, in the folder of the weights",
-            f"robustlab run quick -b {shlex.quote(file)}{data}",
-        ),
+        ("Attack it, in the folder of the weights", attack),
         ("Load it in Python", f"robustlab.load_backbone({file!r})"),
     ]
 
