@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 
-from robustlab.backbones import builders
+from robustlab.backbones import load_backbone
+from robustlab.data import Data
+from robustlab.errors import BadRequest
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "cifar10"
 pytestmark = [
@@ -19,41 +19,39 @@ pytestmark = [
     pytest.mark.skipif(not FOLDER.is_dir(), reason="CIFAR-10 is not beside here"),
     pytest.mark.usefixtures("one_thread"),
 ]
-MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+STATISTICS = "mean=0.485,0.456,0.406&std=0.229,0.224,0.225"
 
 
-def errors(name, images, **options):
-    """How many of the first so many test images the published weights get wrong."""
-    module = builders[name](**options).eval()
-    module.load_state_dict(load_file(FOLDER / f"{name}.safetensors"))
+@pytest.fixture(scope="module")
+def cifar():
     with lzma.open(FOLDER / "cifar10_test_images_u8.npy.xz") as file:
-        pixels = np.load(file, allow_pickle=False)[:images].transpose(0, 3, 1, 2)
-    labels = np.load(FOLDER / "cifar10_test_labels_u8.npy", allow_pickle=False)[:images]
-    wrong = 0
-    with torch.inference_mode():
-        for start in range(0, images, 250):
-            batch = torch.from_numpy(pixels[start : start + 250]).float() / 255
-            found = module((batch - MEAN) / STD).argmax(1).numpy()
-            wrong += int((found != labels[start : start + 250]).sum())
-    return wrong
+        images = np.load(file, allow_pickle=False)
+    labels = np.load(FOLDER / "cifar10_test_labels_u8.npy", allow_pickle=False)
+    return Data(images, labels.astype(np.int64), classes=10, name="cifar10:test")
 
 
-def test_resnet20_errs_on_827_of_10000():
-    assert errors("resnet20", 10_000) == 827
+def errors(name, data, options=""):
+    """How many of the images the published weights get wrong, loaded as a user loads them."""
+    reference = f"file:{FOLDER / name}.safetensors#{name}?{STATISTICS}{options}"
+    backbone = load_backbone(reference)
+    rows = np.array_split(np.arange(len(data)), max(1, len(data) // 250))
+    found = [backbone(data.batch(part)).argmax(1).numpy() for part in rows]
+    return int((np.concatenate(found) != data.labels).sum())
 
 
-def test_resnet56_errs_on_141_of_the_first_2000():
-    assert errors("resnet56", 2_000) == 141  # of all 10,000 on 661
+@pytest.mark.parametrize(("name", "wrong"), [("resnet20", 827), ("resnet56", 661)])
+def test_published_weights_err_on_as_many_images(cifar, name, wrong):
+    assert errors(name, cifar) == wrong
 
 
 @pytest.mark.parametrize(
-    "mutant", [{"shortcut": "none"}, {"padding": "reflect"}, {"pool": "avg"}, {"activation": "elu"}]
+    "mutant", ["shortcut=none", "padding=reflect", "pool=avg", "activation=elu"]
 )
-def test_another_network_errs_on_other_images(mutant):
-    assert errors("resnet20", 500, **mutant) != errors("resnet20", 500)
+def test_another_network_errs_on_other_images(cifar, mutant):
+    some = cifar.subset(slice(0, 500))
+    assert errors("resnet20", some, f"&{mutant}") != errors("resnet20", some)
 
 
-def test_option_b_does_not_take_these_weights():
-    with pytest.raises(RuntimeError, match="downsample"):
-        errors("resnet20", 250, shortcut="B")
+def test_option_b_does_not_take_these_weights(cifar):
+    with pytest.raises(BadRequest, match="downsample"):
+        errors("resnet20", cifar.subset(slice(0, 2)), "&shortcut=B")
