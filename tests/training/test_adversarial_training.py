@@ -241,13 +241,3 @@ def test_adversarial_training_makes_robust(tmp_path, one_thread):
 
 def trained_card(recipe, folder):
     return json.loads(train(recipe, folder).with_suffix(".json").read_text())
-
-
-@pytest.mark.slow
-def test_the_robust_recipe_keeps_70_percent(tmp_path, one_thread):
-    """Under a search ten times as long as that of the training, with five restarts."""
-    path = train("lenet5-robust@digits", tmp_path)
-    backbone, data = load_backbone(f"file:{path}"), load_data("digits:test")
-    found = attack("pgd", backbone, data, eps="0.1", steps=100, restarts=5)
-    assert found.clean_accuracy.value >= 0.97
-    assert found.robust_accuracy["0.1"].value >= 0.70
