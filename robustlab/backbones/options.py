@@ -26,7 +26,7 @@ OPTIONS = {
     "activation": "relu, leaky_relu, elu, gelu, silu, tanh or sigmoid",
     "norm": "batch (batch normalisation), lrn (local response normalisation, where published), off",
     "dropout": "share of units dropped in training",
-    "init": "he, xavier, lecun or normal (std 0.01): how weights are drawn",
+    "init": "he, xavier, lecun or normal (std 0.01): how weights are drawn; logits always by lecun",
     "seed": "decides the weights",
     "shortcut": "A (no parameters), B (1x1 convolution) or none (the plain twin)",
     "hidden": "widths of the hidden layers, as 128,64",

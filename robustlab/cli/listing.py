@@ -39,7 +39,7 @@ def list_(kind: str, file: str | None, as_json: bool) -> int:
         click.echo(
             "\nand any classifier of torchvision or timm by its name, as torchvision:resnet50; "
             "weights from a file: file:PATH#NAME\noptions follow a question mark, as "
-            f"resnet20?width=8&norm=off\nnext: robustlab show {rows[0][0]}"
+            f"'resnet20?width=8&norm=off'\nnext: robustlab show {rows[0][0]}"
         )
     if kind in ("attacks", "probes") and rows:
         click.echo(f"next: robustlab show {rows[0][0]}")

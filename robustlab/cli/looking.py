@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import click
@@ -38,6 +40,13 @@ def show(name: str, as_json: bool) -> int:
         from robustlab.backbones import torchvision_source
 
         _show_entry(torchvision_source.described(name.partition(":")[2]), as_json)
+    elif name.startswith("timm:"):
+        _show_entry(_timm_entry(name), as_json)
+    elif name.startswith(("file:", "python:")):
+        raise BadRequest(
+            f"{name!r} is loaded, not looked up, and what it is shows in a run: "
+            f"robustlab run quick -b {shlex.quote(name)}"
+        )
     elif name.startswith("foolbox:") or ".py:" in name:
         _show_entry(_entry_of(name), as_json)
     else:
@@ -48,8 +57,6 @@ def show(name: str, as_json: bool) -> int:
 
 def _entry_of(name: str) -> Any:
     """A user's own file is read as text; a foolbox attack must be imported to be described."""
-    from pathlib import Path
-
     from robustlab import catalogue
 
     if ".py:" in name:
@@ -63,6 +70,29 @@ def _entry_of(name: str) -> Any:
     from robustlab.binding import described
 
     return described(name)
+
+
+def _timm_entry(name: str) -> Any:
+    """What timm says of its network; nothing is built and no weights are fetched."""
+    from robustlab.backbones import timm_source
+    from robustlab.backbones.options import OPTIONS
+    from robustlab.catalogue import Entry, Parameter
+
+    model, timm = name.partition(":")[2], timm_source._timm()
+    published = timm_source._published(timm, model)
+    tagged = timm.list_pretrained(f"{model.partition('.')[0]}.*")
+    side = published.input_size[-1]
+    facts = {
+        "input": f"{published.input_size[0]}x{side}x{side}, of pictures resized to "
+        f"{int(side / published.crop_pct)} ({published.interpolation})",
+        "published weights": tuple(f"timm:{one}" for one in tagged),
+        "source": published.hf_hub_id or published.url,
+    }
+    defaults = {"weights": "default", "classes": published.num_classes, "size": side, "seed": 0}
+    doc = {**OPTIONS, "weights": "default (those of the name's tag, or timm's choice) or none"}
+    options = tuple(Parameter(k, type(v).__name__, v, doc[k]) for k, v in defaults.items())
+    text = f"timm's {model}; its weights are downloaded when they are first asked for."
+    return Entry(name, "backbone", "", Path(timm.__file__), text, options, facts)
 
 
 def _show_entry(entry: Any, as_json: bool) -> None:
@@ -94,7 +124,10 @@ def _show_entry(entry: Any, as_json: bool) -> None:
     table(["parameter", "type", "default", "what it is"], rows)
     if entry.kind == "backbone":
         first = entry.parameters[0]
-        click.echo(f"\noptions follow a question mark: {entry.name}?{first.name}={first.default}")
+        example = shlex.quote(f"{entry.name}?{first.name}={first.default}")
+        click.echo(f"\noptions follow a question mark: {example}")
+        if entry.name.startswith(("timm:", "torchvision:")):
+            click.echo(f"next: robustlab run quick -b {entry.name} --data imagenet:PATH")
 
 
 def _show_card(card: dict[str, Any], as_json: bool) -> None:

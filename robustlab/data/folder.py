@@ -40,8 +40,9 @@ def list_folder(path: Path, options: Mapping[str, str]) -> Listing:
     Without both ``size`` and ``mode`` the headers of all files are read, no pixel yet.
 
     Raises:
-        BadRequest: no such folder, fewer than two classes, a class without images, a file that is
-            no readable 8-bit image or is suspiciously large, images that differ in size.
+        BadRequest: no such folder, fewer than two classes, splits where classes should be, a class
+            without images, a file that is no readable 8-bit image or is suspiciously large, images
+            that differ in size.
     """
     where = f"folder:{path}"
     known_options(where, options, ("interpolation", "mode", "resize", "size"))
@@ -96,7 +97,23 @@ def _classes(path: Path) -> list[str]:
             f"folder:{path}: {found[0]!r} is the only class folder, and one class cannot be "
             f"classified; make a second one beside it{_meant(path, found)}"
         )
+    _refuse_splits(path, found)
     return found
+
+
+def _refuse_splits(path: Path, found: list[str]) -> None:
+    """``train/cat`` and ``val/cat``: read as classes, they would teach to tell train from val."""
+    inner = {tuple(subfolders(path / name)) for name in found}
+    classes = min(inner)
+    if len(inner) > 1 or len(classes) < 2 or any(_holds_images(path / name) for name in found):
+        return
+    likely = next((name for name in ("val", "test") if name in found), found[0])
+    raise BadRequest(
+        f"folder:{path}: {', '.join(map(repr, found))} hold the same folders and no picture, so "
+        f"they look like splits, not classes; did you mean 'folder:{path / likely}' with "
+        f"{classes[0]!r}, {classes[1]!r}, ...? (If they are classes, put a picture straight into "
+        "one)"
+    )
 
 
 def _holds_images(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 import zlib
 from pathlib import Path
@@ -25,11 +26,15 @@ def find_idx(path: Path) -> Path | None:
     return next((file for file in (path, packed) if file.is_file()), None)
 
 
-def read_idx(path: Path, dimensions: int) -> NDArray[Any]:
+def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> NDArray[Any]:
     """uint8 of as many dimensions, read-only, from what `find_idx` finds.
 
+    Args:
+        sha256: of the unpacked file, where it is known.
+
     Raises:
-        BadRequest: another kind of file, or one whose length is not what its header says.
+        BadRequest: another kind of file, one whose length is not what its header says, or another
+            SHA-256.
     """
     file = find_idx(path) or path
     try:
@@ -44,6 +49,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[Any]:
     if len(content) != start + math.prod(shape):
         promised = "x".join(map(str, shape))
         raise _damaged(file, f"its header says {promised} bytes, {len(content) - start} are there")
+    if sha256 and (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise _damaged(file, f"its SHA-256 is {found}, the published file's {sha256}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 

@@ -2,8 +2,9 @@
 
 ``imagenet:PATH?split=val&size=224&resize=256&interpolation=bilinear|bicubic&mode=RGB|L``. PATH
 holds ``val`` (or another split) with a folder a synset in it, ``val/n01440764/*.JPEG``, or is such
-a split itself. A label is torchvision's class index: the place of the synset's WordNet id among the
-sorted 1,000; the class names are torchvision's. Nothing is downloaded.
+a split itself. ``resize`` is 256/224 of the size where it is not given. A label is torchvision's
+class index: the place of the synset's WordNet id among the sorted 1,000; the class names are
+torchvision's. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def list_imagenet(path: Path, options: Mapping[str, str]) -> Listing:
     where = f"imagenet:{path}"
     known_options(where, options, _OPTIONS)
     size = pixels(where, options, "size") or 224
-    crop = crop_of(where, options, pixels(where, options, "resize") or 256, size)
+    resize = pixels(where, options, "resize") or round(size * 256 / 224)
+    crop = crop_of(where, options, resize, size)
     mode = one_of(where, options, "mode", MODES) or "RGB"
     folder = _split_folder(where, path, options.get("split"))
     synsets = _synsets(where, folder)

@@ -1,11 +1,13 @@
 """Data from a numpy archive: arrays ``images`` and ``labels``, optionally ``classes`` and ``ids``.
 
-Pickle is never read: an object array is refused, not executed. 8-bit images are unpacked piece by
-piece into a `room`, so that many of them never lie in memory.
+``classes`` are names, or one integer, their number. Pickle is never read: an object array is
+refused, not executed. 8-bit images are unpacked piece by piece into a `room`, so that many of them
+never lie in memory.
 """
 
 from __future__ import annotations
 
+import lzma
 import math
 import zipfile
 import zlib
@@ -21,15 +23,24 @@ from robustlab.errors import BadRequest, choices
 
 __all__ = ["load_npz"]
 
-_TEXTS = ("classes", "ids")
-_ARRAYS = ("images", "labels", *_TEXTS)
+_ARRAYS = ("images", "labels", "classes", "ids")
+_DAMAGE = (
+    OSError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 def load_npz(path: Path) -> Data:
     """Read one archive; the ids default to ``STEM/000123``.
 
     Raises:
-        BadRequest: no such file, not an archive, damaged, an object array, or arrays missing.
+        BadRequest: no such file, not an archive, damaged, packed in a way that cannot be unpacked
+            (a password, an unknown method), an object array, or arrays missing.
     """
     if not path.is_file():
         raise BadRequest(f"npz:{path}: there is no such file")
@@ -53,18 +64,39 @@ def load_npz(path: Path) -> Data:
             "the lab never does. Save plain arrays: numbers for images and labels, "
             "numpy.array(names) of text for classes and ids"
         ) from None
-    except (OSError, EOFError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise BadRequest(f"npz:{path}: damaged archive ({error}); write it again") from None
+    except RuntimeError as error:  # zipfile's word for a password, or a method it does not know
+        raise BadRequest(
+            f"npz:{path}: it cannot be unpacked ({error}); write it again with "
+            "numpy.savez_compressed(path, images=..., labels=...)"
+        ) from None
     for needed in ("images", "labels"):
         if needed not in arrays:
             raise BadRequest(f"npz:{path}: there is no array {needed!r}{choices(needed, names)}")
-    lists = {name: np.atleast_1d(arrays[name]).tolist() for name in _TEXTS if name in arrays}
     try:
-        return Data(
-            arrays["images"], arrays["labels"], lists.get("classes"), path.stem, lists.get("ids")
-        )
+        ids = _texts(arrays["ids"]) if "ids" in arrays else None
+        classes = _classes(arrays["classes"]) if "classes" in arrays else None
+        return Data(arrays["images"], arrays["labels"], classes, path.stem, ids)
     except BadRequest as error:
         raise error.inside(f"npz:{path}") from None
+
+
+def _classes(array: NDArray[Any]) -> int | list[Any]:
+    """Their number, where it is a single integer, or else their names."""
+    if array.ndim == 0 and array.dtype.kind in "iu":
+        return int(array)
+    return _texts(array)
+
+
+def _texts(array: NDArray[Any]) -> list[Any]:
+    """A list, of text where the array is of bytes."""
+    if array.dtype.kind == "S":
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise BadRequest(f"a name is not UTF-8 ({error}); save names as text") from None
+    return list(np.atleast_1d(array).tolist())
 
 
 def _stream(archive: zipfile.ZipFile) -> NDArray[Any] | None:

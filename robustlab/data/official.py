@@ -2,6 +2,10 @@
 
 CIFAR is published as pickle, which can execute what it likes: a file is handed to torchvision only
 if its MD5 is the published one, and torchvision looks at the MD5 once more before it reads.
+
+MNIST's files are known by the SHA-256 of what they unpack to, packed again or not. Of Fashion-MNIST
+torchvision knows the MD5 of the packed files alone: those are held to it, while files that lie
+there unpacked must have the right form, 28x28 and (see `published`) the right counts, no more.
 """
 
 from __future__ import annotations
@@ -19,14 +23,37 @@ from robustlab.data.fetch import Archive, Place
 from robustlab.data.idx import find_idx, read_idx
 from robustlab.errors import BadRequest
 
-__all__ = ["read_batches", "read_idx_files"]
+__all__ = ["SHA256", "read_batches", "read_idx_files"]
 
 Found = tuple[NDArray[Any], NDArray[Any], list[str]]  # uint8 [n, C, H, W], labels, class names
 _PREFIX = {"train": "train", "test": "t10k"}
+_SIDE = 28
+# Of the unpacked files, by torchvision's reader.
+SHA256 = {
+    "MNIST": {
+        "train-images-idx3-ubyte": (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+        ),
+        "train-labels-idx1-ubyte": (
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+        ),
+        "t10k-images-idx3-ubyte": (
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+        ),
+        "t10k-labels-idx1-ubyte": (
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+        ),
+    }
+}
 
 
 def read_idx_files(place: Place, reader: str, official: str) -> Found:
-    """MNIST and its like: two files a set, packed or not; the other set may be missing."""
+    """MNIST and its like: two files a set, packed or not; the other set may be missing.
+
+    Raises:
+        BadRequest: a damaged file, one with another checksum where one is known, or images that
+            are not 28x28.
+    """
     from torchvision import datasets
 
     source = getattr(datasets, reader)
@@ -40,10 +67,24 @@ def read_idx_files(place: Place, reader: str, official: str) -> Found:
     }
     missing = [file for file in archives if find_idx(place.root / file) is None]
     place.complete(missing, [archives[file] for file in missing], folder)
+    known = SHA256.get(reader, {})
+    for file in archives:
+        packed = place.root / file.with_name(f"{file.name}.gz")
+        if file.name not in known and find_idx(place.root / file) == packed:
+            _check_md5(packed, archives[file].md5)
     images, labels = (
-        read_idx(place.root / folder / f"{_PREFIX[official]}-{kind}-ubyte", dimensions)
-        for kind, dimensions in (("images-idx3", 3), ("labels-idx1", 1))
+        read_idx(place.root / folder / name, dimensions, known.get(name))
+        for name, dimensions in (
+            (f"{_PREFIX[official]}-images-idx3-ubyte", 3),
+            (f"{_PREFIX[official]}-labels-idx1-ubyte", 1),
+        )
     )
+    if images.shape[1:] != (_SIDE, _SIDE):
+        raise BadRequest(
+            f"{place.where}: the images under {place.root / folder} have "
+            f"{'x'.join(map(str, images.shape[1:]))} pixels, the published ones {_SIDE}x{_SIDE}; "
+            "remove those files, then they are downloaded again"
+        )
     classes = [str(name).partition(" - ")[0] for name in source.classes]  # "0 - zero" is MNIST's 0
     return images[:, None], labels.astype(np.int64), classes
 
@@ -73,7 +114,6 @@ def _check_md5(file: Path, md5: str) -> None:
         found = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != md5:
         raise BadRequest(
-            f"{file}: this is not the published file (MD5 {found} instead of {md5}); it is a "
-            "pickle, which could execute anything, so it is not opened; remove it, then it is "
-            "downloaded again"
+            f"{file}: this is not the published file (MD5 {found} instead of {md5}), so it is "
+            "not opened; remove it, then it is downloaded again"
         )

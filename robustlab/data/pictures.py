@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ def images_in(folder: Path) -> list[Path]:
     """The pictures in a class folder and below it, sorted.
 
     Raises:
-        BadRequest: there are none.
+        BadRequest: there are none, or a name is not UTF-8: ids are, wherever they are kept.
     """
     found = sorted(file for file in folder.rglob("*") if is_image(file) and file.is_file())
     if not found:
@@ -58,7 +59,18 @@ def images_in(folder: Path) -> list[Path]:
             f"{folder}: this class holds no images ({', '.join(sorted(_EXTENSIONS))}); "
             "fill it or remove it"
         )
+    for file in found:
+        if not _is_utf8(file):
+            raise BadRequest(f"{os.fsencode(file)!r}: this name is not UTF-8; rename the file")
     return found
+
+
+def _is_utf8(file: Path) -> bool:
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

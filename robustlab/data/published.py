@@ -8,6 +8,9 @@ many black pixels on each side: LeNet-5 takes MNIST's 28x28 images as 32x32 (LeC
 ``val`` is cut from the official training set once and for all by hashing ids, stratified by class;
 ``train`` is the rest. An id holds the official set and the index in it, ``mnist/train/012345``, for
 val too, so the same image has the same id whatever it serves for.
+
+CIFAR and MNIST are held to the published checksums, Fashion-MNIST to its counts and form and, where
+its files are packed, to theirs (see `official`).
 """
 
 from __future__ import annotations

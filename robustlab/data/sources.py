@@ -62,6 +62,8 @@ def _load(source: str) -> Data | Listing:
     kind, colon, rest = source.partition(":")
     if kind == "npz" and rest:
         return load_npz(Path(rest).expanduser())
+    if kind in _FOLDERS:
+        _check_mark(source, rest)
     path, options = split_query(rest)
     if kind in ("npz", *_FOLDERS):
         if not path:
@@ -78,6 +80,16 @@ def _load(source: str) -> Data | Listing:
     if name in PUBLISHED:
         return load_published(name, path, options | more)
     raise BadRequest(f"unknown data source {source!r}{choices(source, _KNOWN)}")
+
+
+def _check_mark(source: str, rest: str) -> None:
+    """What stands in front of the options is a folder, or the ``?`` was meant as part of a name."""
+    path, mark, _ = rest.partition("?")
+    if path and mark and not Path(path).expanduser().is_dir():
+        raise BadRequest(
+            f"{source!r}: there is no such folder as {path!r}; the first '?' starts the options "
+            "(name=value), so a folder with a '?' in its name has to be renamed"
+        )
 
 
 def with_split(source: str, part: str) -> str:

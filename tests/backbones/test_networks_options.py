@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from robustlab.backbones import builders
-from robustlab.backbones.options import OPTIONS
+from robustlab.backbones.options import OPTIONS, described
 from robustlab.errors import BadRequest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -138,6 +138,19 @@ def test_every_option_is_explained():
 
 
 @pytest.mark.parametrize(
+    ("name", "option", "words"),
+    [
+        ("resnet18", "pool", "avg: in the stem as well"),
+        ("resnet20", "init", "logits always by lecun"),
+        ("googlenet", "dropout", "the auxiliary heads always drop 0.7"),
+    ],
+)
+def test_what_an_option_does_besides_is_said_where_it_is_shown(name, option, words):
+    shown = {one.name: one.doc for one in described(name).parameters}
+    assert words in shown[option]
+
+
+@pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("resnet20", {"norm": "btch"}, "unknown norm 'btch' of 'resnet20'; did you mean 'batch'"),
@@ -152,7 +165,8 @@ def test_every_option_is_explained():
         ("googlenet", {"branch5": 4}, "unknown branch5 4 of 'googlenet'; there is 3, 5"),
         ("googlenet", {"module": "naiv"}, "module 'naiv' of 'googlenet'; did you mean 'naive'"),
         ("alexnet", {"towers": 3}, "unknown towers 3 of 'alexnet'; there is 1, 2"),
-        ("alexnet", {"width": 5}, "width 5 of 'alexnet' is no multiple of its 2 towers"),
+        ("alexnet", {"width": 5}, "width 5 of 'alexnet' is odd; the maps must halve into two"),
+        ("alexnet", {"width": 5, "towers": 1}, "width 5 of 'alexnet' is odd"),
         ("lenet5", {"width": 0}, "width 0 of 'lenet5' is no whole number from 1 to 16384"),
         ("lenet5", {"classes": 2.5}, "classes 2.5 of 'lenet5' is no whole number"),
         ("lenet5", {"channels": True}, "channels True of 'lenet5' is no whole number"),

@@ -78,6 +78,19 @@ def test_that_check_kills_every_other_network(name, options):
         check_same_logits(theirs(name, **SEVEN, **bare), builders[name](**options), 64)
 
 
+@pytest.mark.parametrize("mean", [0.5, 0.485])
+def test_the_statistics_that_torchvision_s_googlenet_ends_up_with(mean):
+    """With published weights its input is normalised anew: mean and std 0.5 in all channels."""
+    preset = torchvision.models.GoogLeNet_Weights.DEFAULT.transforms()
+    usual, spread = (torch.tensor(one)[:, None, None] for one in (preset.mean, preset.std))
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    module = theirs("googlenet", transform_input=True, **SEVEN, **BARE)
+    seen = []
+    module.conv1.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    module((images - usual) / spread)
+    assert torch.allclose(seen[0], (images - mean) / 0.5, atol=1e-5) == (mean == 0.5)
+
+
 def test_auxiliary_logits_in_train_mode():
     one = theirs("googlenet", dropout=0.0, dropout_aux=0.0, **SEVEN, **BARE)
     two = builders["googlenet"](branch5=3, auxiliary=True, classes=7, dropout=0.0, size=64)

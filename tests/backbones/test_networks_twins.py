@@ -206,6 +206,17 @@ def test_towers_do_not_mix_before_conv3():
     assert groups == [1, 2, 1, 2, 2]
 
 
+@pytest.mark.parametrize("width", [2, 4, 6, 10, 14, 96])
+def test_one_tower_has_as_many_maps_as_two(width):
+    """Odd numbers of maps, as 27 of conv2 at width 10, would not halve: neither twin has them."""
+    maps = []
+    for towers in (1, 2):
+        module = builders["alexnet"](width=width, size=67, towers=towers, classes=2, head="gap")
+        maps.append([module.get_submodule(f"conv{i}").out_channels for i in range(1, 6)])
+    assert maps[0] == maps[1]
+    assert maps[0][0] == width
+
+
 def test_that_check_kills_one_tower_and_a_shared_normalisation():
     with pytest.raises(AssertionError):
         check_towers_apart(builders["alexnet"](width=8, size=95, towers=1))

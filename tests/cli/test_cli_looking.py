@@ -1,6 +1,8 @@
 """list, show, doctor and train."""
 
 import json
+import shlex
+import sys
 
 import pytest
 
@@ -8,6 +10,7 @@ from robustlab import catalogue, shelf
 from robustlab.backbones import builders, list_backbones, load_backbone
 from robustlab.backbones.options import OPTIONS
 from robustlab.backbones.published import PUBLISHED
+from robustlab.backbones.timm_source import build_timm
 from robustlab.data.sources import SOURCES
 from robustlab.environment import PACKAGES
 
@@ -123,6 +126,49 @@ def test_show_torchvision(lab):
     assert "did you mean 'resnet18'?" in done.err
 
 
+def test_show_timm(lab):
+    pytest.importorskip("timm")
+    out = lab("show", "timm:resnet18").out
+    assert "input: 3x224x224, of pictures resized to 235 (bicubic)\n" in out
+    assert "timm:resnet18.a1_in1k, " in out
+    assert "\noptions follow a question mark: 'timm:resnet18?weights=default'\n" in out
+    last = "next: robustlab run quick -b timm:resnet18 --data imagenet:PATH"
+    assert out.splitlines()[-1] == last
+    done = lab("show", "timm:resnet18.tv_in1k", "--json")
+    known = build_timm("resnet18.tv_in1k", {"weights": "none"})
+    options = {one["name"]: one["default"] for one in done.json["parameters"]}
+    assert options == known.options | {"weights": "default"}
+    assert all(one["doc"] for one in done.json["parameters"])
+    done = lab("show", "timm:resnet17")
+    assert done.code == 2
+    assert "unknown network 'timm:resnet17'; did you mean 'resnet" in done.err
+
+
+def test_show_timm_without_timm(lab, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    done = lab("show", "timm:resnet18")
+    assert done.code == 2
+    assert "pip install 'robustlab[timm]'" in done.err
+
+
+@pytest.mark.parametrize("name", ["python:./my nets.py:build", "file:w.pth#lenet5?pool=avg"])
+def test_show_of_what_is_loaded_says_how(lab, name):
+    done = lab("show", name)
+    assert (done.code, done.out) == (2, "")
+    assert (
+        f"is loaded, not looked up, and what it is shows in a run: robustlab run quick -b '{name}'"
+        in (done.err)
+    )
+
+
+def test_options_are_quoted_for_a_shell(lab):
+    """Unquoted, a shell takes ``?`` for a pattern and ``&`` for the end of the command."""
+    assert "as 'resnet20?width=8&norm=off'\n" in lab("list", "backbones").out
+    example = lab("show", "lenet5").out.splitlines()[-1].rpartition(": ")[2]
+    assert shlex.split(example) == ["lenet5?pool=max"]
+    assert example == "'lenet5?pool=max'"
+
+
 def test_show_a_recipe_that_comes_without_weights(lab):
     lines = lab("show", "lenet5@mnist").out.splitlines()
     assert lines[-2].startswith("comes without weights; the figures are of a trial: ")
@@ -165,8 +211,6 @@ def test_train(lab, tmp_path):
 
 def test_train_says_what_next(lab, tmp_path, tiny):
     """The command of the last line works as it is printed."""
-    import shlex
-
     done = lab("train", "lenet5-avg@digits", "-o", tmp_path / "out", "--epochs", "1")
     assert done.code == 0
     assert done.out.startswith("lenet5-avg@digits: test accuracy ")

@@ -68,9 +68,11 @@ def sized(monkeypatch):
 def small_mnist(monkeypatch, sized):
     """60 images of MNIST's form: ``.files`` by name (gzip), ``.train`` and ``.test`` arrays.
 
-    torchvision's table has their MD5.
+    torchvision's table has their MD5, the lab's the SHA-256 of what they unpack to.
     """
     from torchvision import datasets
+
+    from robustlab.data import official
 
     made = {"train": pixels(40, (28, 28), 10), "t10k": pixels(20, (28, 28), 10)}
     files = {}
@@ -79,6 +81,11 @@ def small_mnist(monkeypatch, sized):
         files[f"{prefix}-labels-idx1-ubyte.gz"] = gzip.compress(idx(labels.astype(np.uint8)))
     sums = [(name, md5(content)) for name, content in files.items()]
     monkeypatch.setattr(datasets.MNIST, "resources", sums)
+    unpacked = {
+        name.removesuffix(".gz"): hashlib.sha256(gzip.decompress(content)).hexdigest()
+        for name, content in files.items()
+    }
+    monkeypatch.setitem(official.SHA256, "MNIST", unpacked)
     sized("mnist", train=40, test=20, val=10)
     return SimpleNamespace(files=files, train=made["train"], test=made["t10k"])
 

@@ -1,5 +1,7 @@
 """Folders of image files: what is read, and every file that cannot be."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -170,6 +172,59 @@ def test_loose_images_of_a_class_name_the_folder_above(tmp_path):
     two_classes(tmp_path)
     with pytest.raises(BadRequest, match=f"did you mean 'folder:{tmp_path}' with 'a', 'b'"):
         load_data(f"folder:{tmp_path / 'a'}")
+
+
+@pytest.mark.parametrize(
+    ("splits", "meant"), [(("train", "val"), "val"), (("train", "test"), "test"), ("xy", "x")]
+)
+def test_splits_are_not_classes(tmp_path, splits, meant):
+    for split in splits:
+        two_classes(tmp_path / split)
+    with pytest.raises(BadRequest, match="look like splits, not classes") as told:
+        load_data(f"folder:{tmp_path}")
+    assert f"did you mean 'folder:{tmp_path / meant}' with 'a', 'b', ...?" in str(told.value)
+    assert load_data(f"folder:{tmp_path / meant}").classes == ("a", "b")
+
+
+@pytest.mark.parametrize("what", ["a picture beside", "one folder each", "other folders"])
+def test_classes_with_folders_in_them_are_classes(tmp_path, what):
+    for name in ("cat", "dog"):
+        picture(tmp_path / name / "outdoors" / "1.png")
+        if what != "one folder each":
+            picture(
+                tmp_path / name / ("sofa" if what == "other folders" else "in") / name / "2.png"
+            )
+    if what == "a picture beside":
+        picture(tmp_path / "dog" / "3.png")
+    if what == "other folders":
+        picture(tmp_path / "dog" / "kennel" / "3.png")
+    assert load_data(f"folder:{tmp_path}").classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("where", [b"a/\xff.png", b"a/\xff/1.png", b"\xff/1.png"])
+@pytest.mark.parametrize("take", [None, 1])
+def test_a_name_that_is_not_utf8_is_named(tmp_path, where, take):
+    """As an id it could be neither hashed nor written down."""
+    two_classes(tmp_path)
+    bad = os.path.join(os.fsencode(tmp_path), where)
+    os.makedirs(os.path.dirname(bad), exist_ok=True)
+    try:
+        os.link(tmp_path / "a" / "1.png", bad)
+    except OSError:  # macOS takes no such name
+        pytest.skip("this file system takes only names in UTF-8")
+    with pytest.raises(BadRequest, match=r"\\xff.*: this name is not UTF-8; rename"):
+        load_data(f"folder:{tmp_path}", take=take)
+
+
+def test_a_question_mark_in_a_path(tmp_path):
+    """It starts the options: said where the folder in front of it is not there."""
+    two_classes(tmp_path / "what?")
+    for query in ("", "?size=4", "/more"):
+        with pytest.raises(BadRequest, match=r"no such folder as '.*/what'; the first '\?' starts"):
+            load_data(f"folder:{tmp_path}/what?{query}")
+    (tmp_path / "what").mkdir()
+    with pytest.raises(BadRequest, match="not of the form name=value"):
+        load_data(f"folder:{tmp_path}/what?")
 
 
 @pytest.mark.parametrize("n", [1, 4, 12])

@@ -95,6 +95,15 @@ def test_other_weights_other_sizes(shapes):
         check_preprocessing(data, files, weights)
 
 
+def test_other_sizes_are_resized_in_proportion(few):
+    """256 to 224 is what ImageNet is evaluated at; 299 of 342 is Inception v3's."""
+    for size, resize in ((224, 256), (299, 342), (384, 439)):
+        found = load_data(f"imagenet:{few}?size={size}")
+        told = load_data(f"imagenet:{few}?size={size}&resize={resize}")
+        assert found.shape == (3, size, size)
+        assert found.fingerprint == told.fingerprint
+
+
 @pytest.mark.parametrize("mutant", ["bicubic", "resize", "fit"])
 def test_that_check_kills(shapes, mutant, monkeypatch):
     files, root = shapes
@@ -194,7 +203,8 @@ def flat(root):
         (lambda root: None, "/none", "there is no such folder"),
         (lambda root: None, "/val?split=train", "a split itself and has no 'train'"),
         (lambda root: None, "?sise=3", "unknown option 'sise'; did you mean 'size'"),
-        (lambda root: None, "?size=300", "give a size of at most 256"),
+        (lambda root: None, "?size=300&resize=256", "give a size of at most 256"),
+        (lambda root: None, "/what?size=300", "first '.' starts the options"),
         (lambda root: None, "?interpolation=nearest", "unknown interpolation 'nearest'"),
     ],
 )

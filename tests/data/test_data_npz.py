@@ -1,5 +1,6 @@
 """Numpy archives: what is read, and that nothing is unpickled."""
 
+import io
 import os
 import pickle
 import zipfile
@@ -105,3 +106,71 @@ def test_a_header_that_claims_too_much(tmp_path):
         archive.writestr("images.npy", npy)
     with pytest.raises(BadRequest, match="damaged archive"):
         load_data(f"npz:{tmp_path}/a.npz")
+
+
+def zipped(path, method=zipfile.ZIP_STORED):
+    """The archive by the given method; returns its bytes."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, array in (("images", IMAGES), ("labels", np.arange(4))):
+            file = io.BytesIO()
+            np.save(file, array)
+            archive.writestr(f"{name}.npy", file.getvalue())
+    return bytearray(path.read_bytes())
+
+
+def in_headers(content, local, central, value):
+    """Sets a byte of each member's two headers, at these offsets."""
+    for signature, offset in ((b"PK\3\4", local), (b"PK\1\2", central)):
+        at = content.find(signature)
+        while at >= 0:
+            content[at + offset] = value
+            at = content.find(signature, at + 4)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ((6, 8, 1), r"cannot be unpacked \(.*encrypted.*\); write it again with numpy.savez"),
+        ((8, 10, 97), r"cannot be unpacked \(.*not supported.*\); write it again"),
+    ],
+)
+def test_archives_that_cannot_be_unpacked(tmp_path, where, message):
+    """Locked with a password, or packed by a method that Python has not."""
+    content = zipped(tmp_path / "a.npz")
+    load_data(f"npz:{tmp_path}/a.npz")
+    (tmp_path / "a.npz").write_bytes(in_headers(content, *where))
+    with pytest.raises(BadRequest, match=message):
+        load_data(f"npz:{tmp_path}/a.npz")
+
+
+def test_damaged_lzma(tmp_path):
+    content = zipped(tmp_path / "a.npz", zipfile.ZIP_LZMA)
+    assert len(load_data(f"npz:{tmp_path}/a.npz")) == 4
+    at = content.find(b"images.npy") + 16
+    content[at : at + 24] = b"\xff" * 24
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(BadRequest, match="damaged archive"):
+        load_data(f"npz:{tmp_path}/a.npz")
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (10, tuple("0123456789")),
+        (np.array([b"cat", "käse".encode()]), ("cat", "käse")),
+        (np.array(["cat", "dog"]), ("cat", "dog")),
+        (["0", "1"], ("0", "1")),
+    ],
+)
+def test_the_number_of_classes_or_their_names(tmp_path, classes, names):
+    source = save(tmp_path / "a.npz", images=IMAGES, labels=[0, 1, 0, 1], classes=classes)
+    assert load_data(source).classes == names
+
+
+def test_bytes_are_utf8(tmp_path):
+    source = save(tmp_path / "a.npz", images=IMAGES, labels=[0] * 4, ids=[b"w", b"x", b"y", b"z"])
+    assert load_data(source).ids == tuple("wxyz")
+    source = save(tmp_path / "b.npz", images=IMAGES, labels=[0] * 4, classes=np.array([b"\xff"]))
+    with pytest.raises(BadRequest, match=r"b\.npz: a name is not UTF-8"):
+        load_data(source)

@@ -171,7 +171,7 @@ def cut(content):
         (lambda content: b"", "no idx file"),
         (lambda content: b"\0\0\x0d" + content[3:], "no idx file of bytes"),
         (lambda content: content[:4] + b"\xff" * 12 + content[16:], "header says 4294967295x"),
-        (lambda content: content[:4] + b"\0\0\0\x0a" + content[8 : 16 + 7840], "10 images and 20"),
+        (lambda content: content[:-1] + b"0", "its SHA-256 is .* remove it"),
     ],
 )
 def test_damaged_idx_files(mnist, damage, message):
@@ -181,6 +181,64 @@ def test_damaged_idx_files(mnist, damage, message):
     (root / "MNIST" / "raw" / name).write_bytes(damage(content))
     with pytest.raises(BadRequest, match=message):
         load("mnist", "test", root)
+
+
+def test_packed_again_it_is_still_mnist(mnist):
+    """The SHA-256 is that of the unpacked file: how it is packed does not count, a pixel does."""
+    root, made = mnist
+    name = "t10k-images-idx3-ubyte.gz"
+    before = load("mnist", "test", root).fingerprint
+    content = gzip.decompress(made.files[name])
+    (root / "MNIST" / "raw" / name).write_bytes(gzip.compress(content, 1))
+    assert load("mnist", "test", root).fingerprint == before
+    noise = np.random.default_rng(0).bytes(len(content) - 16)
+    (root / "MNIST" / "raw" / name).write_bytes(gzip.compress(content[:16] + noise))
+    with pytest.raises(BadRequest, match="its SHA-256 is"):
+        load("mnist", "test", root)
+
+
+@pytest.fixture
+def fashion(small_mnist, sized, put, monkeypatch, tmp_path):
+    """The small set as Fashion-MNIST, packed; and a function that writes one image file unpacked
+    with content of its own.
+    """
+    from torchvision import datasets
+
+    monkeypatch.setattr(datasets.FashionMNIST, "resources", datasets.MNIST.resources)
+    sized("fashion-mnist", train=40, test=20, val=10)
+    raw = tmp_path / "FashionMNIST" / "raw"
+    put(raw, small_mnist.files)
+
+    def write(*shape):
+        head = bytes((0, 0, 8, 3)) + np.array(shape, ">u4").tobytes()
+        (raw / "t10k-images-idx3-ubyte").write_bytes(head + bytes(int(np.prod(shape))))
+
+    return tmp_path, write
+
+
+def test_fashion_unpacked_is_held_to_its_form(fashion):
+    root, write = fashion
+    assert len(load("fashion-mnist", "test", root)) == 20
+    write(20, 28, 28)  # nothing tells these from the published ones
+    assert len(load("fashion-mnist", "test", root)) == 20
+    for shape, message in (
+        ((20, 28, 27), "have 28x27 pixels, the published ones 28x28"),
+        ((20, 32, 32), "have 32x32 pixels"),
+        ((10, 28, 28), "10 images and 20 labels lie under .* has 20 of each"),
+    ):
+        write(*shape)
+        with pytest.raises(BadRequest, match=message):
+            load("fashion-mnist", "test", root)
+
+
+def test_fashion_packed_is_held_to_its_md5(fashion):
+    root, _ = fashion
+    packed = root / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    labels = bytearray(gzip.decompress(packed.read_bytes()))
+    labels[-1] ^= 1
+    packed.write_bytes(gzip.compress(labels))
+    with pytest.raises(BadRequest, match=r"ubyte\.gz: .* not the published file .* not opened"):
+        load("fashion-mnist", "test", root)
 
 
 @pytest.mark.parametrize("damage", [cut, lambda content: b"no gzip", lambda content: content[:90]])

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from robustlab.data import load_data
+from robustlab.data.official import SHA256
+from robustlab.errors import BadRequest
 
 pytestmark = pytest.mark.slow
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -35,6 +37,21 @@ def test_these_are_mnist_s_files(root):
     found = (root / "MNIST" / "raw" / "train-images-idx3-ubyte").read_bytes()
     wanted = "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
     assert hashlib.sha256(found).hexdigest() == wanted
+    assert SHA256["MNIST"]["train-images-idx3-ubyte"] == wanted
+
+
+@pytest.mark.parametrize("name", SHA256["MNIST"])
+def test_a_changed_pixel_or_label_is_told(root, tmp_path, name):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (root / "MNIST" / "raw").iterdir():
+        (raw / file.name).symlink_to(file)
+    content = bytearray((raw / name).read_bytes())
+    content[-1] ^= 1
+    (raw / name).unlink()
+    (raw / name).write_bytes(content)
+    with pytest.raises(BadRequest, match=rf"{name}: damaged, its SHA-256 is"):
+        load_data(f"mnist:{'train' if 'train' in name else 'test'}?root={tmp_path}&download=false")
 
 
 # Fixed for good, as the digits' are: a changed cut or pixel would change every result.

@@ -33,9 +33,10 @@ def alexnet(
     """AlexNet (Krizhevsky et al. 2012): response normalisation and overlapping pooling.
 
     The towers were two GPUs that meet in conv3 and in the classifier only. The paper says 224
-    pixels; its layer sizes need 227.
+    pixels; its layer sizes need 227. The twin on one tower has as many maps, full connections in
+    conv2, conv4 and conv5, and response normalisation whose windows run across all maps.
 
-    towers: 2 as published, 1 for its twin with full connections in conv2, conv4 and conv5
+    towers: 2 as published, or 1: the twin without the cut between the maps
     pool: max, avg or strided, 3x3 with stride 2, at the three pooling sites (not conv1's stride)
     norm: lrn (after conv1 and conv2, each tower by itself), batch (after every convolution) or off
     """
@@ -57,8 +58,8 @@ def alexnet(
         seed=seed,
     )
     parts.word("towers", towers, (1, 2))
-    if width % towers:
-        raise BadRequest(f"width {width} of 'alexnet' is no multiple of its {towers} towers")
+    if width % 2:  # for one tower too, so that the twins have as many maps
+        raise BadRequest(f"width {width} of 'alexnet' is odd; the maps must halve into two towers")
     with torch.device("meta"):
         return parts.finished(
             _features(parts, towers), lambda values: fully_connected(parts, values)
@@ -66,7 +67,7 @@ def alexnet(
 
 
 def _features(parts: Parts, towers: int) -> Layers:
-    first, second, third = (parts.many(maps, towers) for maps in (96, 256, 384))
+    first, second, third = (parts.many(maps, 2) for maps in (96, 256, 384))
     convolutions = [
         parts.conv(parts.channels, first, 11, stride=4),
         parts.conv(first, second, 5, padding=2, groups=towers),

@@ -56,7 +56,8 @@ def googlenet(
 ) -> nn.Module:
     """GoogLeNet (Szegedy et al. 2014) with batch normalisation.
 
-    Without its auxiliary heads. torchvision's weights fit branch5=3.
+    torchvision's published weights fit ``branch5=3&auxiliary=true``, with ``mean=0.5,0.5,0.5`` and
+    ``std=0.5,0.5,0.5``: its network is given ImageNet's statistics and turns them into those.
 
     branch5: 5 as in the paper, or 3, torchvision's kernel of the 5x5 branch
     module: bottleneck, or naive (nothing narrows: 416 maps after 3a grow to 4,944 after 5b)
@@ -123,8 +124,7 @@ def _features(parts: Parts, kernel: int, module: str) -> tuple[Layers, tuple[int
         wide = out[name] = built.out
         if name == "3b":
             layers["maxpool3"] = parts.pooled(3, 2, ceil=True)
-        if (
-            name == "4e"
-        ):  # torchvision's 2x2; the paper's table says 3x3, the maps are the same size
+        if name == "4e":
+            # torchvision's 2x2; the paper's table says 3x3, the maps are the same size.
             layers["maxpool4"] = parts.pooled(2, 2, ceil=True)
     return layers, (out["4a"], out["4d"])

@@ -80,7 +80,11 @@ class NaiveInception(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """An auxiliary head: logits [n, classes] from maps [n, wide, H, W] halfway up."""
+    """An auxiliary head: logits [n, classes] from maps [n, wide, H, W] halfway up.
+
+    It pools to 4x4 adaptively, as torchvision's does, and so at any size. The paper pools 5x5 with
+    stride 3: from 14x14 maps also 4x4 values, but of wider windows.
+    """
 
     def __init__(self, parts: Parts, wide: int) -> None:
         super().__init__()

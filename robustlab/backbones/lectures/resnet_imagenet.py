@@ -48,11 +48,12 @@ def resnet_imagenet(
     """A residual network for photographs (He et al. 2015); torchvision's weights fit.
 
     shortcut: B (1x1 convolution), A (every second pixel, channels of zeros), none (the plain twin)
-    pool: strided (convolutions of stride 2, as published); max, avg: of stride 1, then 2x2 pooling
+    pool: strided (convolutions, as published); max, avg: 2x2 behind them; avg: in the stem as well
     norm: batch (after every convolution), or off, with biases instead
     dropout: share of units dropped before the last layer
 
-    The stem's 3x3 pooling is a max pooling, as published, unless ``pool`` is avg.
+    With max and avg the convolutions have stride 1. The stem's 3x3 pooling is a max pooling, as
+    published, unless ``pool`` is avg.
     """
     parts = Parts(
         network=f"resnet{depth}",
