@@ -24,6 +24,7 @@ from robustlab.backbones.checks import (
     check_forward,
     private_copy,
 )
+from robustlab.backbones.memory import enough_memory
 from robustlab.backbones.weigh import weigh
 from robustlab.data import Data
 from robustlab.data.checks import as_class_names
@@ -139,7 +140,8 @@ class Backbone:
         if target == self.device:
             return self
         moved = copy.copy(self)
-        moved.module = copy.deepcopy(self.module).to(target)
+        with enough_memory(self.name, lambda: self.parameters):
+            moved.module = copy.deepcopy(self.module).to(target)
         moved.network = moved._network()
         return moved
 
@@ -190,7 +192,8 @@ class Backbone:
         """Check that ``data`` are images for this network.
 
         Raises:
-            BadRequest: other channels, another size, or another number of classes.
+            BadRequest: other channels, another size, another number of classes, or a class of
+                both that has another index in each.
         """
         self._check_shape(data.shape, f"those of {data.name}")
         if len(data.classes) != len(self.classes):
@@ -199,8 +202,14 @@ class Backbone:
                 f"{len(data.classes)}; give data of the network's classes; where its images lack "
                 f"some of them say so: classes={len(self.classes)}, or `classes` in an npz"
             )
-        if data.classes != self.classes and sorted(data.classes) == sorted(self.classes):
-            raise BadRequest(
-                f"{self.name} and {data.name} have the same classes in another order: every label "
-                f"would be misread; give data with classes={list(self.classes)}"
-            )
+        known = {name: index for index, name in enumerate(self.classes)}
+        # Of a network that only knows their number the names mean nothing, unless all are the same.
+        numbered = self.classes == tuple(map(str, range(len(known))))
+        named = not numbered or set(known) == set(data.classes)
+        for index, name in enumerate(data.classes):
+            if named and known.get(name, index) != index:
+                raise BadRequest(
+                    f"{self.name} and {data.name} have classes in another order: {name!r} is "
+                    f"number {known[name]} of the network and {index} of the data, and its label "
+                    f"would be misread; give data with classes={list(self.classes)}"
+                )

@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from robustlab.backbones.lectures import builder_named
+from robustlab.backbones.lectures import Builder, builder_named
+from robustlab.backbones.memory import enough_memory
 from robustlab.backbones.references import LIBRARIES
+from robustlab.backbones.unfilled import Unfilled
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["Built", "Weights", "build"]
@@ -58,14 +60,16 @@ def build(builder: str, options: Mapping[str, Any], *, pretrained: bool = True) 
             says whose input and statistics the network has, and nothing is fetched.
 
     Raises:
-        BadRequest: no such builder or option, a value that it refuses, or published weights that
-            cannot be had.
+        BadRequest: no such builder or option, a value that it refuses, too little memory, or
+            published weights that cannot be had.
     """
     library, colon, name = builder.partition(":")
     if not colon:
         found = builder_named(builder)
         bound = found.bind(options)
-        return Built(found(**bound), builder, bound, found.input_shape(bound), found.classes(bound))
+        with enough_memory(repr(builder), lambda: _parameters(found, bound)):
+            module = found(**bound)
+        return Built(module, builder, bound, found.input_shape(bound), found.classes(bound))
     # torchvision takes a second to import, timm several: only who names one waits for it.
     if library == "torchvision":
         from robustlab.backbones.torchvision_source import build_torchvision
@@ -76,3 +80,8 @@ def build(builder: str, options: Mapping[str, Any], *, pretrained: bool = True) 
 
         return build_timm(name, options, pretrained=pretrained)
     raise BadRequest(f"unknown library {library!r} in {builder!r}{choices(library, LIBRARIES)}")
+
+
+def _parameters(builder: Builder, options: dict[str, Any]) -> int:
+    with Unfilled():
+        return sum(one.numel() for one in builder(**options).parameters())

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from robustlab import shelf
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["list_backbones", "read_card", "shipped", "tried"]
 
-_NEEDED = ("name", "builder", "options", "input_shape", "classes", "fingerprint")
+_NEEDED = {
+    "name": str,
+    "builder": str,
+    "options": dict,
+    "input_shape": list,
+    "classes": list,
+    "fingerprint": str,
+}
+_KINDS = {str: "text", dict: "a table of options", list: "a list"}
 
 
 def shipped() -> dict[str, Path]:
@@ -36,7 +44,7 @@ def read_card(card: str | Path) -> dict[str, Any]:
     """One card, by the name of a shipped network or tried recipe, or by the path of a file.
 
     Raises:
-        BadRequest: no such network, or a file that is no card.
+        BadRequest: no such network, a file that is no card, or a value of the wrong kind in it.
     """
     if isinstance(card, str):
         cards = shipped() | tried()
@@ -54,4 +62,15 @@ def read_card(card: str | Path) -> dict[str, Any]:
     missing = [key for key in _NEEDED if not isinstance(found, dict) or key not in found]
     if missing:
         raise BadRequest(f"the card {card} lacks {', '.join(missing)}; train the network again")
+    for key, kind in _NEEDED.items():
+        if not isinstance(found[key], kind):
+            _refuse(card, key, found[key], _KINDS[kind])
+    if not all(isinstance(one, str) for one in found["classes"]):
+        _refuse(card, "classes", found["classes"], "a list of names")
     return dict(found)
+
+
+def _refuse(card: Path, key: str, value: Any, wanted: str) -> NoReturn:
+    raise BadRequest(
+        f"the card {card}: {key} {json.dumps(value)} is not {wanted}; train the network again"
+    )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robustlab.backbones.memory import enough_memory
 from robustlab.errors import BadRequest
 
 __all__ = [
@@ -90,7 +91,10 @@ def check_eval_mode(module: nn.Module, name: str) -> None:
 def private_copy(module: nn.Module, name: str) -> nn.Module:
     """A deep copy, frozen and without gradients left over."""
     try:
-        copied = copy.deepcopy(module)
+        with enough_memory(name, lambda: sum(one.numel() for one in module.parameters())):
+            copied = copy.deepcopy(module)
+    except BadRequest:
+        raise
     except Exception as error:  # a user's module may refuse in its own words
         raise BadRequest(
             f"{name}: the network cannot be copied ({error}); remove what holds it back, "

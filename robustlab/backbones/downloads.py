@@ -32,7 +32,8 @@ def fetch(url: str, network: str, megabytes: float | None = None) -> Path:
     """Where the file of ``url`` lies, after a download if it was not there.
 
     Args:
-        network: the reference it belongs to, without options, for the error.
+        network: the reference it belongs to, for the error; of its options ``weights`` alone,
+            where it decides more than numbers.
         megabytes: its size, where it is known.
 
     Raises:
@@ -83,7 +84,8 @@ def unreachable(address: str) -> str:
 
 def ways_out(network: str) -> str:
     """What to do without published weights."""
-    return f"name a copy as 'file:PATH#{network}', or take '{network}?weights=none' (untrained)"
+    untrained = f"{network.partition('?')[0]}?weights=none"
+    return f"name a copy as 'file:PATH#{network}', or take '{untrained}' (untrained)"
 
 
 def _check_hash(path: Path, digits: str, network: str) -> None:

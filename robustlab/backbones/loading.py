@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -12,13 +13,14 @@ from torch import nn
 
 from robustlab import shelf
 from robustlab.backbones.backbone import Backbone
-from robustlab.backbones.building import Built, build
+from robustlab.backbones.building import Built, Weights, build
 from robustlab.backbones.cards import list_backbones, read_card, shipped
 from robustlab.backbones.lectures import builders
 from robustlab.backbones.nearest_builder import nearest_builder
 from robustlab.backbones.references import Reference, parse_reference
 from robustlab.backbones.userfile import load_from_python
-from robustlab.backbones.weightfile import pour, read_weights
+from robustlab.backbones.weightfile import OtherNetwork, pour, read_weights
+from robustlab.data.query import split_query
 from robustlab.errors import BadRequest, choices, nearest
 
 __all__ = ["load_backbone"]
@@ -147,7 +149,9 @@ def _check_known(reference: Reference) -> None:
 
 
 def _from_card(card: dict[str, Any], path: Path) -> tuple[Built, dict[str, Any]]:
-    built = _poured(build(card["builder"], card["options"], pretrained=False), path)
+    built = _poured(
+        build(card["builder"], card["options"], pretrained=False), path, card["builder"]
+    )
     built = replace(
         built,
         input_shape=tuple(card["input_shape"]),
@@ -167,22 +171,51 @@ def _from_file(reference: Reference) -> tuple[Built, dict[str, Any]]:
         hint = nearest(path.name, [one.name for one in beside])
         raise BadRequest(f"network {reference.text!r}: there is no file {path}{hint}")
     if reference.builder:
-        built = _poured(build(reference.builder, reference.options, pretrained=False), path)
+        builder = reference.text.rpartition("#")[2]
+        built = _poured(
+            build(reference.builder, reference.options, pretrained=False), path, builder
+        )
         return built, _told(built) | {"file": str(path)}
     card = path.with_suffix(".json")
     if not card.is_file():
         raise BadRequest(
             f"network {reference.text!r}: no card lies beside the file; name the builder: "
-            f"'file:{path}#BUILDER'{nearest_builder(read_weights(path), path)}"
+            f"{quote(f'file:{path}#BUILDER')}{nearest_builder(read_weights(path), path)}"
         )
     return _from_card(read_card(card), path)
 
 
-def _poured(built: Built, path: Path) -> Built:
-    """With the weights of the file, their names as its library saves them."""
+def _poured(built: Built, path: Path, builder: str) -> Built:
+    """With the weights of the file, their names as its library saves them.
+
+    Args:
+        builder: how it was asked for, with its options, for the advice of an error.
+    """
     weights = read_weights(path)
+    adapted = built.adapt(weights)
     try:
-        module = pour(built.adapt(weights), built.module, path)
-    except BadRequest as error:
-        raise BadRequest(f"{error}{nearest_builder(weights, path)}") from None
+        module = pour(adapted, built.module, path)
+    except OtherNetwork as error:
+        classes = _other_classes(built, adapted)
+        if not classes:
+            raise BadRequest(f"{error}{nearest_builder(weights, path)}") from None
+        name, options = split_query(builder)
+        query = "&".join(f"{k}={v}" for k, v in {**options, "classes": classes}.items())
+        asked = quote(f"file:{path}#{name}?{query}")
+        raise BadRequest(f"{error}; the file has {classes} classes: {asked}") from None
     return replace(built, module=module)
+
+
+def _other_classes(built: Built, weights: Weights) -> int:
+    """How many classes the weights have where they differ in nothing else; 0 where they do."""
+    own = built.module.state_dict()
+    named_alike = all(key.endswith("num_batches_tracked") for key in own.keys() ^ weights.keys())
+    if not named_alike or "classes" not in built.options:
+        return 0
+    shared = own.keys() & weights.keys()
+    pairs = [(own[key].shape, weights[key].shape) for key in shared]
+    odd = [(here, there) for here, there in pairs if here != there]
+    known = built.classes if isinstance(built.classes, int) else len(built.classes)
+    found = {there[0] if there else 0 for _, there in odd}
+    same = all(here[:1] == (known,) and here[1:] == there[1:] for here, there in odd)
+    return found.pop() if same and len(found) == 1 else 0

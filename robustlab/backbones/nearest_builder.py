@@ -2,26 +2,26 @@
 
 Networks are laid out on the meta device, without numbers; the options that shape tensors (width,
 channels, classes, norm, ...) are recovered from the file. What leaves no trace in weights (pooling,
-padding, activation) stays at its default. RegNets cannot be laid out and are not found; timm, with
-over a thousand networks, is not searched.
+padding, activation) stays at its default, and the advice says so. RegNets cannot be laid out and
+are not found; timm, with over a thousand networks, is not searched.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from robustlab.backbones.lectures import Builder, builders
+from robustlab.backbones.unfilled import Unfilled
 from robustlab.errors import BadRequest
 
 __all__ = ["nearest_builder"]
@@ -32,43 +32,47 @@ _TRIED = 12  # torchvision's networks laid out, those nearest in number of param
 _REFINED = 3  # networks whose other options are tried
 _NEAR = 0.5  # share of tensors that must fit for a network to be called near
 _NORMS = ("batch", "off")
-# Options that decide shapes but cannot be read off them, in the order in which they are tried.
+_HEADS = ("flatten", "gap")
+# Options that decide shapes but cannot be read off them.
 _ALTERNATIVES: dict[str, tuple[Any, ...]] = {
     "shortcut": ("A", "B"),
-    "head": ("flatten", "gap"),
-    "size": (28, 32, 64, 96, 128, 224),
+    "towers": (1, 2),
+    "branch5": (3, 5),
+    "module": ("bottleneck", "naive"),
+    "auxiliary": (False, True),
+}
+_SIZES = (28, 32, 64, 96, 128, 224)  # tried before any other size that fits
+_SOLVED = range(8, 1025)
+# What may leave no trace: a value each, held against the layout that was found.
+_TRACELESS = {
+    "pool": "avg",
+    "padding": "reflect",
+    "activation": "tanh",
+    "norm=lrn": "lrn",
+    "norm=off": "off",
+    "shortcut=none": "none",
 }
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A network laid out: how its reference is written, and how many tensors fit, of how many."""
+    """A network laid out: how its reference is written, how many tensors fit, of how many, and
+    which options are a guess.
+    """
 
     text: str
     fitting: int
     tensors: int
+    untold: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
-        return self.fitting / self.tensors
-
-
-class _Unfilled(TorchFunctionMode):
-    """Every tensor on the meta device, whatever device is named, and no number drawn."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if kwargs.get("generator") is not None:
-            return args[0] if args else kwargs["tensor"]
-        if func is functional.batch_norm:  # keeps the shape, and is slow to say so
-            return args[0]
-        if kwargs.get("device") is not None:
-            kwargs["device"] = torch.device("meta")
-        return func(*args, **kwargs)
+        return self.fitting / max(1, self.tensors)
 
 
 def nearest_builder(weights: Mapping[str, Tensor], path: Path) -> str:
-    """``"; they fit 'file:m.pt#resnet20?width=8'"``, or the nearest network and how far it fits.
+    """``"; they fit 'file:m.pt#resnet20?width=8'"`` and what of it is a guess, or the nearest
+    network and how far it fits.
 
     Args:
         weights: what the file holds.
@@ -79,9 +83,14 @@ def nearest_builder(weights: Mapping[str, Tensor], path: Path) -> str:
         for kind in (_of_lectures(weights), _of_torchvision(weights))
         if kind
     ]
-    exact = [f"'file:{path}#{one.text}'" for one in found if one.share == 1]
+    exact = [one for one in found if one.share == 1]
     if exact:
-        return f"; they fit {' and '.join(exact)}"
+        references = " and ".join(quote(f"file:{path}#{one.text}") for one in exact)
+        untold = ", ".join(dict.fromkeys(key for one in exact for key in one.untold))
+        return (
+            f"; they fit {references}; {f'{untold}, ' if untold else ''}mean and std leave no "
+            "trace in weights: give yours where they are not the defaults"
+        )
     best = max(found, key=lambda one: one.share, default=None)
     if best is not None and best.share >= _NEAR:
         return f"; the nearest is '{best.text}': {best.fitting} of {best.tensors} tensors fit"
@@ -108,10 +117,12 @@ def _of_lectures(weights: Mapping[str, Tensor]) -> list[_Candidate]:
         if options is not None:
             tried.append((_fit(builder, options, file), builder, options))
     tried.sort(key=lambda one: -one[0].share)
-    found = [one for one, _, _ in tried]
-    if found and found[0].share == 1:
-        return found
-    return [_refined(*one, file) for one in tried[:_REFINED]]
+    if not tried or tried[0][0].share < 1:
+        tried = [_refined(*one, file) for one in tried[:_REFINED]]
+    return [
+        replace(one, untold=_untold(builder, options)) if one.share == 1 else one
+        for one, builder, options in tried
+    ]
 
 
 @cache
@@ -122,7 +133,7 @@ def _published(builder: Builder) -> Shapes:
 def _laid_out(builder: Builder, options: Mapping[str, Any]) -> Shapes:
     """Nothing for options that the builder refuses."""
     try:
-        with _Unfilled():
+        with Unfilled():
             return _shapes(builder(**builder.bind(options)).state_dict())
     except BadRequest:
         return {}
@@ -143,15 +154,19 @@ def _recovered(builder: Builder, file: Shapes) -> dict[str, Any] | None:
     if first not in file and last not in file:
         return None
     told: dict[str, Any] = {}
-    if len(file.get(first, ())) == 4:
-        told = {"width": file[first][0], "channels": file[first][1]}
-    if last in file:
+    shape = file.get(first, ())
+    if len(shape) == 4:
+        told = {"width": shape[0], "channels": shape[1]}
+    if len(shape) == 6:  # locally connected: rows, columns, out, in, kernel, kernel
+        told = {"width": shape[2], "channels": shape[3], "size": shape[0] + shape[4] - 1}
+    if file.get(last):
         told["classes"] = file[last][0]
     norm = any(key.endswith("running_mean") for key in file)
     if defaults.get("norm") in _NORMS or norm:
         told["norm"] = "batch" if norm else "off"
-    if "hidden" in defaults:
-        told["hidden"] = ",".join(str(file[key][0]) for key in _linear(file)[:-1])
+    if "hidden" in defaults and len(shape) == 2:
+        *hidden, classes = (file[key][0] for key in _linear(file))
+        told |= {"hidden": ",".join(map(str, hidden)), "classes": classes} | _square(shape[1])
     return {key: value for key, value in told.items() if key in defaults}
 
 
@@ -161,9 +176,18 @@ def _linear(file: Shapes) -> list[str]:
     return sorted(names, key=lambda key: [int(d) for d in re.findall(r"\d+", key)])
 
 
+def _square(values: int) -> dict[str, int]:
+    """Channels and size of images of so many values: grey ones, else colour ones."""
+    for channels in (1, 3):
+        size = math.isqrt(values // channels)
+        if size * size * channels == values:
+            return {"channels": channels, "size": size}
+    return {}
+
+
 def _refined(
     best: _Candidate, builder: Builder, options: dict[str, Any], file: Shapes
-) -> _Candidate:
+) -> tuple[_Candidate, Builder, dict[str, Any]]:
     """The better of each option's alternatives, one option after the other."""
     for key, values in _ALTERNATIVES.items():
         if key not in builder.defaults or best.share == 1:
@@ -172,7 +196,45 @@ def _refined(
             other = _fit(builder, options | {key: value}, file)
             if other.share > best.share:
                 best, options = other, options | {key: value}
-    return best
+    if best.tensors - best.fitting == 1 and "head" in builder.defaults:
+        for changed in _geometries(builder, options, file):
+            other = _fit(builder, changed, file)
+            if other.share == 1:
+                return other, builder, changed
+    return best, builder, options
+
+
+def _geometries(
+    builder: Builder, options: dict[str, Any], file: Shapes
+) -> Iterator[dict[str, Any]]:
+    """Heads and sizes that may give the matrix behind the last maps the shape it has in the file:
+    usual sizes, the published head before the other, then the smallest size that does.
+    """
+    heads = sorted(_HEADS, key=lambda head: head != builder.defaults["head"])
+    for head in heads:
+        yield options | {"head": head}
+        yield from (options | {"head": head, "size": size} for size in _SIZES)
+    own = _laid_out(builder, options)
+    odd = next((key for key in _linear(own) if file.get(key, own[key]) != own[key]), "")
+    for head in heads if len(file.get(odd, ())) == 2 else ():
+        given = options | {"head": head}
+        columns = partial(_columns, builder, given, odd)
+        yield given | {"size": 8 + bisect_left(_SOLVED, file[odd][1], key=columns)}
+
+
+def _columns(builder: Builder, options: dict[str, Any], key: str, size: int) -> int:
+    return _laid_out(builder, options | {"size": size}).get(key, (0, 0))[1]
+
+
+def _untold(builder: Builder, options: dict[str, Any]) -> tuple[str, ...]:
+    """Which options could have another value without another shape anywhere."""
+    own, found = _laid_out(builder, options), []
+    for text, value in _TRACELESS.items():
+        key = text.partition("=")[0]
+        known = key in builder.defaults and options.get(key, builder.defaults[key]) != value
+        if known and _laid_out(builder, options | {key: value}) == own:
+            found.append(text)
+    return tuple(found)
 
 
 def _of_torchvision(weights: Mapping[str, Tensor]) -> list[_Candidate]:
@@ -192,7 +254,7 @@ def _of_library(name: str, file: Shapes) -> Iterator[_Candidate]:
         own = _shapes(source.laid_out(name, source.CLASSES).state_dict())
         classes = (file.get(next(reversed(own))) or (source.CLASSES,))[0]
         own = _shapes(source.laid_out(name, classes).state_dict())
-    except NotImplementedError:  # a RegNet
+    except (NotImplementedError, BadRequest):  # a RegNet; no classes
         return
     query = f"?classes={classes}" if classes != source.CLASSES else ""
     yield _candidate(f"torchvision:{name}{query}", own, file)

@@ -10,8 +10,9 @@ file:m.pth#torchvision:resnet18?classes=10
 file:out/mlp@digits.safetensors        the same, the builder told by the card beside the file
 python:./mine.py:build                 the user's own function, returning a Backbone
 
-All but the last take ``mean=0.5,0.5,0.5&std=0.2,0.2,0.2`` (``mean=none``: the network takes [0, 1]
-as it is) and ``dtype=float16`` among their options.
+Where a builder or a shipped network is named, ``mean=0.5,0.5,0.5&std=0.2,0.2,0.2`` (``mean=none``:
+the network takes [0, 1] as it is) and ``dtype=float16`` may stand among its options; a card beside
+a file tells its own. A path may hold a ``#``: only the last, no folder behind it, opens a builder.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ def parse_reference(text: str) -> Reference:
 
 
 def _file(text: str, rest: str) -> Reference:
-    path, mark, named = rest.partition("#")
+    path, mark, named = rest.rpartition("#")
+    if not mark or "/" in named.partition("?")[0]:
+        path, mark, named = rest, "", ""
     if not path or (mark and not named):
         raise BadRequest(
             f"network {text!r}: write 'file:PATH#BUILDER', as file:my.pt#lenet5?pool=avg"

@@ -148,7 +148,9 @@ def _module(name: str, asked: _Asked, *, fresh: bool) -> nn.Module:
 
 def _load(name: str, member: Any, module: nn.Module) -> list[str]:
     """Pour published weights in; returns the names of those that stay fresh, the head's."""
-    path = fetch(member.url, f"torchvision:{name}", member.meta.get("_file_size"))
+    # Others than torchvision's choice may have another input and other statistics.
+    query = "" if member is _members(name)["DEFAULT"] else f"?weights={member.name}"
+    path = fetch(member.url, f"torchvision:{name}{query}", member.meta.get("_file_size"))
     weights, own = adapted(read_weights(path)), module.state_dict()
     fresh = [key for key in own if key in weights and weights[key].shape != own[key].shape]
     pour(weights | {key: own[key] for key in fresh}, module, path)

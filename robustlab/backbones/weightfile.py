@@ -20,13 +20,18 @@ from torch import Tensor, nn
 
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["pour", "read_weights"]
+__all__ = ["OtherNetwork", "pour", "read_weights"]
 
 _TORCH = (".pt", ".pth", ".ckpt", ".bin")
 _SHOWN = 3  # how many wrong keys an error names
-_INSIDE = ("state_dict", "model", "net", "weights")  # where training scripts keep the weights
+# Where training scripts keep the weights.
+_INSIDE = ("state_dict", "model_state_dict", "model", "net", "weights")
 _WRAPPERS = ("module.", "model.", "net.", "_orig_mod.")  # DataParallel, Lightning, torch.compile
 _ADVICE = "save model.state_dict() with torch.save or safetensors.torch.save_file"
+
+
+class OtherNetwork(BadRequest):
+    """Weights whose names or shapes are those of another network."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -125,7 +130,8 @@ def pour(weights: Mapping[str, Tensor], module: nn.Module, path: Path) -> nn.Mod
     """The module with the weights in it, in the file's widest floating dtype, at least float32.
 
     Raises:
-        BadRequest: names or shapes that differ; the first few are named.
+        OtherNetwork: names or shapes that differ; the first few are named.
+        BadRequest: integers (of a quantised network), or complex numbers, as weights.
     """
     floating = [value.dtype for value in weights.values() if value.is_floating_point()]
     widest = max(floating, key=lambda dtype: dtype.itemsize, default=torch.float32)
@@ -136,6 +142,12 @@ def pour(weights: Mapping[str, Tensor], module: nn.Module, path: Path) -> nn.Mod
         for name, value in own.items()
         if name in weights and weights[name].shape != value.shape
     }
+    for name, value in own.items():
+        if value.is_floating_point() and not weights.get(name, value).is_floating_point():
+            raise BadRequest(
+                f"{path}: {name} holds {weights[name].dtype}, not floating-point numbers, as of a "
+                "quantised network; save the weights from before it was quantised"
+            )
     fitting = OrderedDict((name, value) for name, value in weights.items() if name not in odd)
     # torch renames what older versions saved where a part tells no version; some roots insist on
     # one, and no file but a torch checkpoint could tell it.
@@ -144,12 +156,12 @@ def pour(weights: Mapping[str, Tensor], module: nn.Module, path: Path) -> nn.Mod
     try:
         left = module.load_state_dict(fitting, strict=False)
     except RuntimeError as error:  # the shapes of renamed tensors
-        raise BadRequest(f"{path}: these are not weights of that network: {error}") from None
+        raise OtherNetwork(f"{path}: these are not weights of that network: {error}") from None
     problems = [f"{name} is missing" for name in left.missing_keys if name not in odd]
     problems += [f"{name} is not expected" for name in left.unexpected_keys]
     problems += odd.values()
     if problems:
-        raise BadRequest(f"{path}: these are not weights of that network: {_listed(problems)}")
+        raise OtherNetwork(f"{path}: these are not weights of that network: {_listed(problems)}")
     return module
 
 

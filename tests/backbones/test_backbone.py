@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from robustlab.backbones import Backbone, load_backbone
+from robustlab.backbones.memory import enough_memory
 from robustlab.data import Data, load_data
 from robustlab.errors import BadRequest
 
@@ -213,3 +214,58 @@ def test_accepts():
         backbone.accepts(Data(grey[..., 2:30, 2:30], [0], 10))
     with pytest.raises(BadRequest, match="knows 10 classes, own has 3"):
         backbone.accepts(Data(grey, [0], 3))
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("dog cat bird emu fox", "'dog' is number 1 of the network and 0 of the data"),
+        ("plane dog cat bird emu", "'cat' is number 0 of the network and 2 of the data"),
+        ("cat dog bird fox emus", "'fox' is number 4 of the network and 3 of the data"),
+        ("cat dog birds emu fox", None),
+        ("Cat Dog Bird Emu Fox", None),
+    ],
+)
+def test_classes_of_both_must_have_one_index(names, told):
+    """A folder's classes are sorted by name; some of them may be called otherwise."""
+    backbone = colour(classes=["cat", "dog", "bird", "emu", "fox"])
+    data = Data(np.zeros((1, *backbone.input_shape), np.uint8), [0], names.split())
+    if told is None:
+        backbone.accepts(data)
+        return
+    with pytest.raises(BadRequest, match=f"classes in another order: {told}"):
+        backbone.accepts(data)
+
+
+class Greedy(nn.Flatten):
+    """Torch's own words for an allocation that fails, once it is copied."""
+
+    def __deepcopy__(self, memo):
+        return torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_too_little_memory():
+    """mlp: 2^56 weights, more than any address space holds."""
+    with pytest.raises(
+        BadRequest, match=r"'mlp': too little memory .* of 72,057,594,[\d,]+ parameters"
+    ):
+        load_backbone("mlp?size=16384&channels=16384&hidden=16384")
+    with pytest.raises(
+        BadRequest, match=r"own: too little memory .*of 0 parameters; lower its size"
+    ):
+        Backbone(Greedy().eval(), input_shape=(1, 2, 2), classes=4)
+
+
+def test_other_errors_are_not_taken_for_it():
+    with pytest.raises(RuntimeError, match="shape"), enough_memory("own", lambda: 0):
+        torch.ones(2).view(3)
+
+
+def test_numbers_that_stand_for_names_are_no_names():
+    """A network made with classes=3 calls them 0, 1, 2; folders may be called 1, 2, 3."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    numbered = Backbone(module, input_shape=(1, 2, 2), classes=3)
+    images, labels = np.zeros((3, 1, 2, 2), np.uint8), [0, 1, 2]
+    numbered.accepts(Data(images, labels, classes=["1", "2", "3"]))
+    with pytest.raises(BadRequest, match="classes in another order"):
+        numbered.accepts(Data(images, labels, classes=["1", "2", "0"]))

@@ -1,12 +1,15 @@
 """The fingerprint changes with what decides the logits, and with nothing else."""
 
-import textwrap
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
 from robustlab.backbones import Backbone, load_backbone
+from robustlab.backbones import weigh as weigh_module
 from robustlab.backbones.weigh import weigh
 from robustlab.identity import fingerprint
 
@@ -79,21 +82,63 @@ def test_names_do_not_count():
 
 SOURCE = """
 import robustlab.backbones as rb, torch
-class Net(torch.nn.Module):
+def act(x):
+    return x - 1
+class Base(torch.nn.Module):
     def forward(self, x):
-        return x.flatten(1) * 2
+        return self.act(x.flatten(1)) * 2
+class Net(Base):
+    pass
 def build():
-    return rb.Backbone(Net().eval(), input_shape=(1, 2, 2), classes=4)
+    net = Net()
+    net.act, net.names = act, {"a", "b", "c", "d", "e"}
+    return rb.Backbone(net.eval(), input_shape=(1, 2, 2), classes=4)
 """
+DOCUMENTED = SOURCE.replace("Module):", 'Module):\n    """Twice."""').replace(
+    "pass", '"""Nothing of its own."""'
+)
+CHANGED = {"inherited": ("* 2", "* 3"), "kept": ("x - 1", "x - 2"), "its own": ("pass", "one = 1")}
 
 
-def test_code_counts_but_its_comments_and_place_do_not(tmp_path):
-    def weighed(name, source):
-        file = tmp_path / name
-        file.write_text(textwrap.dedent(source))
-        return load_backbone(f"python:{file}:build").fingerprint
+@pytest.fixture
+def weighed(tmp_path):
+    """Fingerprint of the network in a file of that name and source."""
 
+    def load(name, source):
+        (tmp_path / name).write_text(source)
+        return load_backbone(f"python:{tmp_path / name}:build").fingerprint
+
+    return load
+
+
+def test_code_counts_but_its_comments_and_place_do_not(weighed):
     first = weighed("a.py", SOURCE)
     assert weighed("b.py", SOURCE) == first
     assert weighed("a.py", SOURCE.replace("* 2", "*  2  # twice")) == first
-    assert weighed("a.py", SOURCE.replace("* 2", "* 3")) != first
+    assert weighed("a.py", DOCUMENTED) == first != weighed("a.py", DOCUMENTED.replace("* 2", "* 3"))
+    others = {weighed("a.py", SOURCE.replace(*change)) for change in CHANGED.values()}
+    assert len(others | {first}) == 4
+
+
+def test_that_check_kills_a_look_at_the_class_alone(weighed, monkeypatch):
+    monkeypatch.setattr(weigh_module, "_sources", lambda kind: [("", weigh_module._source(kind))])
+    first = weighed("a.py", SOURCE)
+    assert weighed("a.py", SOURCE.replace(*CHANGED["its own"])) != first
+    assert weighed("a.py", SOURCE.replace(*CHANGED["inherited"])) == first
+
+
+@pytest.mark.slow
+def test_the_same_in_every_process(tmp_path):
+    """Sets are walked in another order in each."""
+    (tmp_path / "a.py").write_text(SOURCE)
+    code = f"from robustlab import load_backbone as l; print(l('python:{tmp_path}/a.py:build')"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", f"{code}.fingerprint)"],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(found) == 1

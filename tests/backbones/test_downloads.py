@@ -128,6 +128,17 @@ def test_no_such_file_and_nobody_there(published, server, hub, monkeypatch):
     check_refused(hub, "nowhere.invalid does not give them")
 
 
+def test_the_way_out_keeps_which_weights_were_asked_for(hub, server, monkeypatch):
+    """Those of 384 pixels fit no network of 224."""
+    member = torchvision.models.ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1
+    monkeypatch.setattr(member.value, "url", server.address("w-01234567.pth"))
+    asked = "torchvision:vit_b_16?weights=IMAGENET1K_SWAG_E2E_V1"
+    with pytest.raises(BadRequest) as told:
+        load_backbone(asked)
+    assert f"'file:PATH#{asked}'" in str(told.value)
+    assert "'torchvision:vit_b_16?weights=none'" in str(told.value)
+
+
 def test_a_silent_server(hub, monkeypatch):
     monkeypatch.setattr(downloads, "_PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:

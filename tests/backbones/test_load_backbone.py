@@ -1,6 +1,7 @@
 """`load_backbone`: every form of reference, and what it says when there is no such network."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from robustlab import shelf
 from robustlab.backbones import Backbone, builders, load_backbone
+from robustlab.backbones.building import build
 from robustlab.errors import BadRequest
 
 
@@ -57,6 +59,68 @@ def test_the_card_gives_mean_and_std(tmp_path, monkeypatch):
     assert load_backbone("mlp@digits").mean == (0.1,)
     assert load_backbone(f"file:{tmp_path}/mlp@digits.safetensors").std == (0.3,)
     assert load_backbone("mlp@digits", mean=[0.2], std=[1]).mean == (0.2,)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("classes", 5, "classes 5 is not a list"),
+        ("classes", [1, 2], r"classes \[1, 2\] is not a list of names"),
+        ("input_shape", None, "input_shape null is not a list"),
+        ("options", None, "options null is not a table"),
+        ("options", [], r"options \[\] is not a table"),
+        ("builder", 3, "builder 3 is not text"),
+        ("name", None, "name null is not text"),
+    ],
+)
+def test_malformed_cards(tmp_path, key, value, message):
+    shutil.copy(shelf.weights() / "mlp@digits.safetensors", tmp_path / "m.safetensors")
+    card = json.loads((shelf.weights() / "mlp@digits.json").read_text()) | {key: value}
+    (tmp_path / "m.json").write_text(json.dumps(card))
+    with pytest.raises(
+        BadRequest, match=rf"the card .*m\.json: {message}.*; train the network again"
+    ):
+        load_backbone(f"file:{tmp_path}/m.safetensors")
+
+
+@pytest.mark.parametrize(
+    "builder", ["torchvision:squeezenet1_1?mean=none", "timm:resnet18", "resnet18", "lenet5"]
+)
+def test_a_file_of_other_classes(tmp_path, builder):
+    if builder.startswith("timm:"):
+        pytest.importorskip("timm")
+    name, _, query = builder.partition("?")
+    own = build(name, {"classes": 7}, pretrained=False)
+    torch.save(own.module.state_dict(), tmp_path / "m.pt")
+    with pytest.raises(BadRequest, match="these are not weights of that network") as told:
+        load_backbone(f"file:{tmp_path}/m.pt#{builder}")
+    advised = shlex.split(str(told.value).rpartition("; the file has 7 classes: ")[2])
+    assert advised == [f"file:{tmp_path}/m.pt#{name}?{query}{'&' * bool(query)}classes=7"]
+    loaded = load_backbone(*advised)
+    assert len(loaded.classes) == 7
+    assert (loaded.mean is None) == (query == "mean=none" or ":" not in name)
+
+
+def test_other_differences_are_not_taken_for_classes(tmp_path):
+    for change in ({"classes": 7, "width": 8}, {"norm": "batch"}, {"size": 28}):
+        torch.save(builders["lenet5"](**change).state_dict(), tmp_path / "m.pt")
+        with pytest.raises(BadRequest) as told:
+            load_backbone(f"file:{tmp_path}/m.pt#lenet5")
+        assert "the file has" not in str(told.value)
+        assert "; they fit" in str(told.value)
+
+
+def test_paths_of_odd_characters(tmp_path):
+    """They load, and what an error advises can be pasted into a shell."""
+    for folder in ("a#b", "it's", "a b"):
+        path = tmp_path / folder / "m.pt"
+        path.parent.mkdir()
+        torch.save(builders["lenet5"]().state_dict(), path)
+        with pytest.raises(BadRequest, match="no card lies beside") as told:
+            load_backbone(f"file:{path}")
+        advised = shlex.split(str(told.value).partition("; they fit ")[2].partition("; pool")[0])
+        assert advised == [f"file:{path}#lenet5"]
+        load_backbone(*advised)
 
 
 def test_statistics_in_the_reference(tmp_path):

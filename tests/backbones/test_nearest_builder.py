@@ -6,7 +6,8 @@ import torchvision
 from torch import nn
 
 from robustlab.backbones import builders, load_backbone
-from robustlab.backbones.nearest_builder import _Unfilled, nearest_builder
+from robustlab.backbones.nearest_builder import nearest_builder
+from robustlab.backbones.unfilled import Unfilled
 from robustlab.errors import BadRequest
 
 LECTURES = (
@@ -19,6 +20,19 @@ LECTURES = (
     "resnet20?classes=100&norm=off",
     "resnet20?shortcut=B",
     "resnet32?width=4&channels=1",
+    "resnet20?head=flatten",
+    "lenet5?size=40",
+    "local?width=4",
+    "local?channels=3&size=28",
+    "mlp?size=40",
+    "mlp?channels=3&size=28&hidden=7",
+    "mlp?norm=batch&hidden=5,6,7,8,9,10,11,12,13,14",
+    "vgg11?width=8&size=32",
+    "alexnet?width=8&towers=1",
+    "alexnet?width=8&towers=1&size=96",
+    "googlenet?width=8&branch5=3",
+    "googlenet?width=8&auxiliary=True",
+    "googlenet?width=8&module=naive",
 )
 
 
@@ -51,7 +65,9 @@ def test_torchvisions(name, classes, tmp_path):
         weights = torchvision.models.get_model(name, num_classes=classes).state_dict()
     query = "" if classes == 1000 else f"?classes={classes}"
     said = nearest_builder(weights, tmp_path / "m.pt")
-    assert said == f"; they fit 'file:{tmp_path}/m.pt#torchvision:{name}{query}'"
+    assert said.startswith(
+        f"; they fit 'file:{tmp_path}/m.pt#torchvision:{name}{query}'; mean and "
+    )
 
 
 def test_both_where_both_fit(tmp_path):
@@ -59,7 +75,43 @@ def test_both_where_both_fit(tmp_path):
         weights = torchvision.models.resnet18(num_classes=10).state_dict()
     said = nearest_builder(weights, tmp_path / "m.pt")
     assert "#resnet18?classes=10' and 'file:" in said
-    assert said.endswith("#torchvision:resnet18?classes=10'")
+    assert "#torchvision:resnet18?classes=10'; pool, padding, " in said
+
+
+@pytest.mark.parametrize(
+    ("text", "untold"),
+    [
+        ("resnet20", "pool, padding, activation, shortcut=none, mean and std leave no trace"),
+        ("resnet20?shortcut=B", "pool, padding, activation, mean and std leave no trace"),
+        ("lenet5", "pool, activation, mean and std leave no trace"),
+        ("mlp", "activation, mean and std leave no trace"),
+        ("zfnet?width=8", "pool, padding, activation, norm=off, mean and std leave no trace"),
+        ("googlenet?width=8&norm=off", "pool, padding, activation, norm=lrn, mean and std leave"),
+        ("lenet5_1998", "mean and std leave no trace"),
+    ],
+)
+def test_what_the_weights_do_not_tell(text, untold, tmp_path):
+    """Nothing that they do tell is called a guess, and nothing that they do not is left out."""
+    said = nearest_builder(made(text), tmp_path / "m.pt")
+    assert f"'; {untold}" in said
+
+
+@pytest.mark.parametrize("last", [torch.tensor(1.0), torch.zeros(0), torch.zeros(10, 2)])
+@pytest.mark.parametrize(
+    ("text", "key"), [("lenet5", "fc3.bias"), ("mlp", "fc3.bias"), ("resnet18", "fc.bias")]
+)
+def test_a_last_tensor_of_another_kind(text, key, last, tmp_path):
+    weights = made(text)
+    weights[key] = last
+    if not last.numel():
+        weights[f"{key[:-4]}weight"] = torch.zeros(0, 84)
+    said = nearest_builder(weights, tmp_path / "m.pt")
+    assert said.startswith("; the nearest is ") or "is near; wrap your own" in said
+
+
+def test_nothing_but_counters(tmp_path):
+    said = nearest_builder({"num_batches_tracked": torch.tensor(1)}, tmp_path)
+    assert "is near; wrap your own" in said
 
 
 def test_nearly(tmp_path):
@@ -84,7 +136,7 @@ def test_told_where_no_builder_is_named(tmp_path):
 
 
 def test_networks_are_laid_out_without_numbers():
-    with _Unfilled():
+    with Unfilled():
         large = builders["vgg16"]()
     assert {one.device.type for one in large.state_dict().values()} == {"meta"}
     small = builders["lenet5"]()  # the mutant: without it they lie on the CPU

@@ -30,6 +30,8 @@ from robustlab.errors import BadRequest
             },
         ),
         ("file:m.pt", {"kind": "file", "path": "m.pt"}),
+        ("file:a#b/m.pt", {"kind": "file", "path": "a#b/m.pt"}),
+        ("file:a#b/m#1.pt#mlp", {"kind": "file", "path": "a#b/m#1.pt", "builder": "mlp"}),
         (
             "torchvision:resnet50?weights=none&classes=10",
             {
