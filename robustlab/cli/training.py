@@ -84,8 +84,12 @@ def _print(weights: Path, card: dict[str, Any], page: Path) -> None:
             f"stopped after {done} epochs: {card['stopped']}; kept are the weights of epoch "
             f"{card['best_epoch']}"
         )
+    if card["test"]["low"] <= 1 / len(card["classes"]):
+        click.echo("that is no better than guessing; lower [train] lr, or train longer")
     click.echo(f"page: {page}")
-    arguments = shlex.quote(f"file:{weights}") + on_the_test_part(card["recipe"]["data"])
+    arguments = shlex.quote(f"file:{weights}") + on_the_test_part(
+        card["recipe"]["data"], card["test"]["n"]
+    )
     click.echo(f"weights: {weights}   next: robustlab run quick -b {arguments}")
 
 

@@ -33,6 +33,7 @@ _FOLDERS: dict[str, Callable[[Path, Mapping[str, str]], Listing]] = {
     "folder": list_folder,
     "imagenet": list_imagenet,
 }
+_QUICK = 200  # images that the suite `quick` takes
 _SPLIT = ("digits", *PUBLISHED)
 _KNOWN = (*_SPLIT, *(f"{name}:{part}" for name in _SPLIT for part in PARTS))
 _KNOWN += ("imagenet:PATH", "npz:PATH", "folder:PATH")
@@ -114,9 +115,10 @@ def with_split(source: str, part: str) -> str:
     return f"{name}:{part}{mark}{query}"
 
 
-def on_the_test_part(table: Mapping[str, Any]) -> str:
+def on_the_test_part(table: Mapping[str, Any], n: object = None) -> str:
     """What `robustlab run quick` needs besides a network trained on ``[data]`` of a recipe:
     ``" --data mnist:test"``, quoted for a shell; nothing for digits, which `quick` takes anyway.
+    ``n``: how many images it has, where fewer than the 200 that `quick` takes.
     """
     source, test = table.get("source"), table.get("test")
     if source == "digits" or not isinstance(source or test, str):
@@ -125,4 +127,5 @@ def on_the_test_part(table: Mapping[str, Any]) -> str:
         found = str(test or with_split(str(source), "test"))
     except BadRequest:  # an old or foreign card: better no advice than a wrong one
         return ""
-    return f" --data {shlex.quote(found)}"
+    few = f" --take {n}" if isinstance(n, int) and n < _QUICK else ""
+    return f" --data {shlex.quote(found)}{few}"

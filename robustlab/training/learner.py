@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,13 +26,16 @@ from robustlab.training.trace import Trace
 __all__ = ["Diverged", "Learner", "logits_of"]
 
 _AUXILIARY = 0.3  # weight of an auxiliary head's loss (Szegedy et al. 2015, section 5)
+_LARGEST = 1000.0  # nats: guessing among 1,000 classes costs 7
 _WATCHED = 1000  # validation images on which robust accuracy is measured after every epoch
 _HELD = 2**24  # pixel values; up to as many are kept as floats, 64 MiB, instead of made each time
 Statistics = tuple[float, ...] | None
 
 
 class Diverged(RobustlabError):
-    """The loss is no longer finite."""
+    """The loss is not finite, or larger than any that a training comes back from."""
+
+    exit_code = 3
 
 
 class Learner:
@@ -77,12 +79,12 @@ class Learner:
         """One pass over the images in a fresh order, then a look at the validation part.
 
         Raises:
-            Diverged: a loss that is not finite.
+            Diverged: a loss that is not finite, or beyond 1,000 nats.
         """
         number, epochs, lr = len(self.curve) + 1, self.recipe.train.epochs, self.schedule.lr
         loss, accuracy = self._pass(number, tick)
         val_loss, val_accuracy = self._measured()
-        self._check_finite("validation loss", val_loss, number)
+        self._check_loss("validation loss", val_loss, number)
         self.schedule.end_epoch(val_loss)
         self.trace.end_epoch(number)
         robust = self._robust()
@@ -108,7 +110,7 @@ class Learner:
             images, labels = self._batch(rows)
             loss, logits = self._loss(images, labels, done)
             value = loss.item()
-            self._check_finite("loss", value, number)
+            self._check_loss("loss", value, number)
             self.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.trace.step()
@@ -173,11 +175,11 @@ class Learner:
         single = single_step_hits(self.network, self.watched, adversarial, seed).mean()
         return float(robust), float(single)
 
-    def _check_finite(self, what: str, loss: float, number: int) -> None:
-        if not math.isfinite(loss):
+    def _check_loss(self, what: str, loss: float, number: int) -> None:
+        if not loss < _LARGEST:  # nan is not
             raise Diverged(
-                f"recipe {self.recipe.name}: the {what} is {loss} in epoch {number}; the training "
-                f"diverged, lower [train] lr (it is {self.recipe.train.lr})"
+                f"recipe {self.recipe.name}: the {what} is {loss:.4g} in epoch {number}; the "
+                f"training diverged, lower [train] lr (it is {self.recipe.train.lr})"
             )
 
     def state(self) -> dict[str, Any]:

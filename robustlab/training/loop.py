@@ -33,7 +33,7 @@ from robustlab.training.checkpoint import Checkpoint
 from robustlab.training.epoch import Epoch
 from robustlab.training.learner import Diverged, Learner, logits_of
 from robustlab.training.network import Start, check_data, start
-from robustlab.training.parts import load_parts, pixel_statistics
+from robustlab.training.parts import check_apart, load_parts, pixel_statistics
 from robustlab.training.recipe import Recipe, load_recipe
 from robustlab.training.stopping import enough
 
@@ -78,9 +78,9 @@ def train(
         ended.
 
     Raises:
-        BadRequest: an invalid recipe, a folder that cannot be written, or a checkpoint of another
-            training in it.
-        RobustlabError: the loss is not finite in the first epoch already.
+        BadRequest: an invalid recipe, a folder that cannot be written, or a network or a
+            checkpoint of another training in it.
+        RobustlabError: the training diverges in the first epoch already.
     """
     say = say or (lambda text: None)
     recipe = _fitted(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), epochs)
@@ -90,6 +90,7 @@ def train(
     parts = load_parts(recipe)
     for data in parts.values():
         check_data(recipe, begun.built, data)
+    check_apart(recipe, parts)
     folder = Path(out).expanduser()
     make_folder(folder)
     identity = _identity(recipe, begun, parts)
@@ -97,6 +98,11 @@ def train(
     if not again and is_done(path, identity):
         say(f"{path} is there already, from the same recipe and data; --again trains it anew")
         return path
+    if not again and path.exists() and path.with_suffix(".json").exists():
+        raise BadRequest(
+            f"{path} is there already, from another recipe or other data; give another folder "
+            "with -o, or --again to replace it"
+        )
     how = {"threads": threads, "device": place.type}
     kept = Checkpoint(folder / f"{recipe.name}.checkpoint.pt", identity | how)
     with _surroundings(threads, recipe.seed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from robustlab.data.sources import with_split
 from robustlab.errors import BadRequest
 from robustlab.training.recipe import Recipe
 
-__all__ = ["chunks", "epoch_order", "load_parts", "pixel_statistics"]
+__all__ = ["check_apart", "chunks", "epoch_order", "load_parts", "pixel_statistics"]
 
 _PARTS = ("train", "val", "test")
 _VALUES = 2**21  # pixel values looked at together: bounds the memory, and fills a processor
@@ -46,6 +47,16 @@ def load_parts(recipe: Recipe) -> dict[str, Data]:
             "there is nothing to learn, give images of two classes at least"
         )
     return parts
+
+
+def check_apart(recipe: Recipe, parts: dict[str, Data]) -> None:
+    """Refuse parts that are the same images: the figures would be of what was learnt by heart."""
+    for first, second in combinations(_PARTS, 2):
+        if parts[first].fingerprint == parts[second].fingerprint:
+            raise BadRequest(
+                f"recipe {recipe.name}, [data]: {first} and {second} are the same images; what "
+                "chooses or judges a network must not be what it learnt from, give others"
+            )
 
 
 def _source(recipe: Recipe, part: str) -> str:

@@ -108,4 +108,5 @@ print([name for name in ("torch", "torchvision") if name in sys.modules])
     ],
 )
 def test_on_the_test_part(table, expected):
-    assert on_the_test_part(table) == expected
+    assert on_the_test_part(table) == on_the_test_part(table, 200) == expected
+    assert on_the_test_part(table, 72) == (expected and f"{expected} --take 72")

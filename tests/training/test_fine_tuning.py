@@ -168,16 +168,19 @@ def test_auxiliary_heads_weigh_three_tenths(small, monkeypatch, tmp_path):
 
 def test_a_library_network_is_trained_and_tuned(tmp_path):
     """torchvision's; then its last layer alone, on other classes."""
-    images = np.random.default_rng(0).integers(0, 256, (12, 3, 32, 32), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 3, 32, 32), dtype=np.uint8)
     for classes in (2, 3):
-        np.savez(tmp_path / f"{classes}.npz", images=images, labels=np.arange(12) % classes)
-    sources = {k: f"npz:{tmp_path / k}.npz" for k in "23"}
+        for part, one in zip(("train", "val", "test"), images, strict=True):
+            path = tmp_path / f"{part}{classes}.npz"
+            np.savez(path, images=one, labels=np.arange(12) % classes)
+    parts = ("train", "val", "test")
+    sources = {k: {part: f"npz:{tmp_path / part}{k}.npz" for part in parts} for k in "23"}
     first = Recipe(
         name="first",
         seed=3,
         builder="torchvision:resnet18",
         options={"weights": "none", "classes": 2, "size": 32},
-        data=Source(**dict.fromkeys(("train", "val", "test"), sources["2"])),
+        data=Source(**sources["2"]),
         train=Train(epochs=1, batch=6),
     )
     path = train(first, tmp_path / "out")
@@ -188,7 +191,7 @@ def test_a_library_network_is_trained_and_tuned(tmp_path):
         first,
         name="second",
         options={**first.options, "classes": 3},
-        data=Source(**dict.fromkeys(("train", "val", "test"), sources["3"])),
+        data=Source(**sources["3"]),
         weights=f"file:{path}",
         fresh=("fc",),
         free=("fc",),

@@ -175,7 +175,9 @@ def test_a_finished_training_is_not_made_twice(tmp_path):
     ]
     train("mlp@digits", tmp_path, epochs=1, progress=epochs.append, again=True)
     assert len(epochs) == 1
-    train("mlp@digits", tmp_path, epochs=2, progress=epochs.append)  # another recipe
+    with pytest.raises(BadRequest, match="is there already, from another recipe or other data"):
+        train("mlp@digits", tmp_path, epochs=2, progress=epochs.append)
+    train("mlp@digits", tmp_path, epochs=2, progress=epochs.append, again=True)
     assert len(epochs) == 3
     path.unlink()  # a card without weights does not count
     train("mlp@digits", tmp_path, epochs=2, progress=epochs.append)
@@ -273,5 +275,5 @@ def test_an_unfinished_training_leaves_the_old_network(tmp_path):
     """A folder with a finished network: interrupted remaking changes nothing in it."""
     path = train("mlp@digits", tmp_path, epochs=1)
     before = load_backbone(f"file:{path}").fingerprint
-    left_behind(load_recipe("mlp@digits"), tmp_path, epochs=2)
+    left_behind(load_recipe("mlp@digits"), tmp_path, epochs=2, again=True)
     assert load_backbone(f"file:{path}").fingerprint == before

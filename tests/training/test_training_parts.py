@@ -14,7 +14,7 @@ from robustlab.backbones import load_backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.training import load_recipe, train
-from robustlab.training.parts import chunks, epoch_order, load_parts, pixel_statistics
+from robustlab.training.parts import check_apart, chunks, epoch_order, load_parts, pixel_statistics
 from robustlab.training.recipe import Source
 
 
@@ -191,3 +191,12 @@ def test_another_shape_is_refused(small, tmp_path):
     recipe = replace(small(), data=Source(train=wide, val=wide, test=wide))
     with pytest.raises(BadRequest, match=r"\[1, 8, 8\].* those of wide have \[1, 8, 10\]"):
         train(recipe, tmp_path / "out")
+
+
+@pytest.mark.parametrize("same", [("train", "val"), ("train", "test"), ("val", "test")])
+def test_parts_of_the_same_images_are_refused(same):
+    recipe = load_recipe("mlp@digits")
+    parts = load_parts(recipe)
+    check_apart(recipe, parts)
+    with pytest.raises(BadRequest, match=f"{same[0]} and {same[1]} are the same images"):
+        check_apart(recipe, parts | {same[1]: parts[same[0]]})
