@@ -129,6 +129,7 @@ def reach_verdict(evidence: Evidence) -> Verdict:
             _levels(evidence, standings, norm, eps),
             *(_compared(evidence, c, len(comparisons)) for c in main),
             *_untouched(evidence, standings[-1], standings[0]),
+            *_hardened(evidence, {s.backbone for s in standings}),
         ]
     else:
         lead = told
@@ -241,6 +242,26 @@ def _compared(evidence: Evidence, c: Comparison, pairs: int) -> str:
         f"On the same {images} {code(stronger)} holds where {code(c.weaker)} breaks "
         f"{plural(more, 'times')}, the reverse {plural(fewer, 'times')} ({test})."
     )
+
+
+def _hardened(evidence: Evidence, names: set[str]) -> list[str]:
+    """Where one was trained on attacked images: how each was, and what that took, by its card."""
+    attacked, plain = [], []
+    for backbone in evidence.about["backbones"]:
+        card = backbone.get("card")
+        if backbone["name"] not in names or not isinstance(card, dict):
+            continue
+        recipe, took = card.get("recipe"), card.get("seconds")
+        if not isinstance(recipe, dict):
+            continue
+        name, hard = code(backbone["name"]), recipe.get("adversarial")
+        cost = f" in {took:.0f} s" if isinstance(took, int | float) else ""
+        if isinstance(hard, dict):
+            threat = f"{norm_name(str(hard.get('norm')))}, eps {hard.get('eps')}"
+            attacked.append(f"{name} on attacked images ({hard.get('method')}, {threat}){cost}")
+        else:
+            plain.append(f"{name} on untouched ones{cost}")
+    return [f"Trained: {_listed([*attacked, *plain])}."] if attacked else []
 
 
 def _untouched(evidence: Evidence, best: Standing, worst: Standing) -> list[str]:

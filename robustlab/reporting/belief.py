@@ -14,6 +14,7 @@ __all__ = ["CHECKS", "belief", "believe"]
 CHECKS: list[Check] = [
     doubts.completeness,
     doubts.outputs,
+    doubts.above_chance,
     masking.beats_noise,
     masking.gradient_wins,
     masking.costly_wins,

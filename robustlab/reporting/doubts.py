@@ -6,6 +6,7 @@ nothing. Checks of gradient masking are in `masking`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -87,6 +88,28 @@ def outputs(story: Story) -> Iterator[Line]:
         )
 
 
+def above_chance(story: Story) -> Iterator[Line]:
+    """Backbones whose clean accuracy may be a guess: one class of K is right 1 / K of the time."""
+    classes = len(story.evidence.about["data"].get("classes") or [])
+    if classes < 2:
+        return
+    fine = []
+    for name in story.evidence.backbones:
+        rate = story.evidence.clean_rate(name)
+        if rate.n and rate.low > 1 / classes:
+            fine.append(name)
+        elif rate.n:
+            yield Line(
+                "red",
+                f"{code(name)} is right on {rate} of the untouched {story.evidence.noun}, not "
+                f"clearly more than guessing among {classes} classes: nothing can be learnt from "
+                "attacking it.",
+            )
+    if fine:
+        names = ", ".join(map(code, fine))
+        yield Line("green", f"Untouched, more is right than by guessing: {names}.")
+
+
 def _attacked(group: Group) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Images the attack was sent at: right from the start, and not labelled as its target."""
     assert group.outcome is not None
@@ -165,9 +188,10 @@ def enough(story: Story) -> Iterator[Line]:
     z = NormalDist().inv_cdf(0.975)
     variance = max(s.robust.value * (1 - s.robust.value) for s in wide)
     needed = round(max(variance, 0.05) * (z / HALF_WIDTH) ** 2 / 10) * 10
+    needed = max(needed, (story.evidence.n // 10 + 1) * 10)  # what is here was too few
     verb = "carries" if story.evidence.n == 1 else "carry"
     yield Line(
         "amber",
         f"{story.images} {verb} the rates at {story.at} only to within "
-        f"{100 * widest / 2:.0f} points; 5 points would take about {needed}.",
+        f"{math.ceil(500 * widest) / 10:.1f} points; 5 points would take about {needed}.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -110,11 +111,60 @@ def test_probabilities_are_red(lay, runs):
     assert said(results, "probabilities instead of logits") == ["red"] * 3
 
 
+def right_on(share):
+    """A change that leaves the backbone right on this share of the untouched images."""
+
+    def change(group, samples):
+        if group.plan["kind"] == "clean":
+            right = samples["clean_correct"]
+            right[:] = np.arange(len(right)) < share * len(right)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("share", "level"), [(0.0, "red"), (0.1, "red"), (0.13, "red"), (0.2, "green"), (1.0, "green")]
+)
+def test_a_backbone_that_guesses_is_red(small, share, level):
+    assert said(Tampered(small.folder, right_on(share)), "guessing") == [level]
+
+
+def test_chance_is_one_in_the_number_of_classes(small):
+    half = Tampered(small.folder, right_on(0.5))
+    for classes, levels in ((["a", "b"], ["red"]), ([], []), (["a"], [])):
+        half.about = {**small.about, "data": {**small.about["data"], "classes": classes}}
+        assert said(half, "guessing") == levels
+    del half.about["data"]["classes"]
+    assert said(half, "guessing") == []
+
+
+def test_unmeasured_clean_accuracy_is_no_guess(lay, runs):
+    results = lay(runs.Recipe(n=60, backbones={"net": 0.1}, probes=runs.PROBES[1:3]))
+    assert said(results, "guessing") == []
+
+
 @pytest.mark.parametrize(("n", "level"), [(60, "amber"), (1200, "green")])
 def test_too_few_images_for_the_claim(lay, runs, n, level):
     recipe = runs.Recipe(n=n, backbones={"net": 0.1}, probes=runs.PROBES[:3], pictures=2)
     words = "to within"
     assert said(lay(recipe), words) == [level]
+
+
+@pytest.mark.parametrize(("n", "robust"), [(80, 0.05), (375, 0.5), (60, 0.5)])
+def test_too_few_images_are_never_called_enough(lay, runs, n, robust):
+    """The width found is more than the 5 points asked for, the number needed more than here."""
+
+    def change(group, samples):
+        for name, column in samples.items():
+            if name.startswith("verified["):
+                column[:] = np.arange(n) >= round(robust * n)
+
+    recipe = runs.Recipe(n=n, backbones={"net": 0.1}, probes=runs.PROBES[:3], pictures=2)
+    (text,) = (t for _, t in lines(Tampered(lay(recipe).folder, change)) if "to within" in t)
+    found = re.search(r"only to within (\d+\.\d) points.* take about (\d+)", text)
+    assert found, text
+    assert float(found[1]) > 5
+    assert int(found[2]) > n
 
 
 def test_failed_and_missing_cells_are_red(lay, runs):

@@ -310,6 +310,40 @@ def test_the_check_of_overflow_kills(visit, planted, whole):
         check_no_overflow(page)
 
 
+def check_cells(page):
+    """No cell's text runs into the next column."""
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    cells = page.locator("th:visible, td:visible")
+    assert cells.count() > 100
+    spilt = """(all) => all.filter((e) => e.scrollWidth > e.clientWidth)
+      .map((e) => e.textContent.trim().slice(0, 60))"""
+    assert cells.evaluate_all(spilt) == []
+
+
+@pytest.fixture(scope="module")
+def long_names(build, runs):
+    long = {"torchvision:a_rather_long_builder_name?width=8&norm=off@imagenet_1000": 0.1}
+    return build(runs.Recipe(n=60, backbones={**long, "lenet5-robust-and-patient@digits": 0.05}))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_text_runs_out_of_its_cell(visit, long_names, width):
+    page, _, _ = visit(long_names.path, width=width)
+    check_cells(page)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_check_of_cells_kills_a_column_too_narrow(visit, long_names, width):
+    page, _, _ = visit(long_names.path, width=width)
+    page.add_style_tag(
+        content=".rates:not(.sortable) td:nth-child(2) { max-width: 6rem; }"
+        ".rates tbody td .name { display: inline !important; white-space: nowrap !important; }"
+        ".rates tbody td code { white-space: nowrap !important; }"
+    )
+    with pytest.raises(AssertionError, match="lenet5-robust-and-patient"):
+        check_cells(page)
+
+
 def reached(page, presses):
     """What the tab key reaches, with whether its focus is seen."""
     found = []

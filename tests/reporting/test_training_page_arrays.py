@@ -203,6 +203,18 @@ def test_the_flow_of_gradients_is_judged(read, decay, told):
     assert f"{np.median(gradient[:, 0] / gradient[:, -1]):.2g} times" in found["told"][0]
 
 
+@pytest.mark.parametrize(("head", "last"), [("aux2.fc2", "fc"), ("AuxLogits.fc", "fc"), ("z", "z")])
+def test_the_last_layer_is_none_of_an_auxiliary_head(read, head, last):
+    names = (*make.LAYERS, head)
+    arrays = make.make_arrays(layers=names)
+    found = norms(read(make.make_card(), arrays))
+    gradient = arrays["gradient_norm"]
+    ratio = np.median(gradient[:, 0] / gradient[:, names.index(last)])
+    assert f"{ratio:.2g} times that of `{last}` (the last)" in found["told"][0]
+    assert f"{ratio:.2g} times the last layer's" in found["title"]
+    assert head in [row["name"] for row in found["rows"]]
+
+
 def test_a_burst_and_frozen_layers_are_told(read):
     arrays = make.make_arrays()
     arrays["gradient_norm"][11, 2] = 1e4

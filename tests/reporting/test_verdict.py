@@ -149,6 +149,22 @@ def test_equal_predictions_are_told_as_such(lay, runs):
     assert "0 wrong for the first alone and 1 for the second" in reach_verdict(evidence).lead[-1]
 
 
+def test_training_on_attacked_images_is_told(lay, runs):
+    evidence = Evidence(lay(runs.Recipe(backbones={"a": 0.1, "b": 0.05}, n=30)))
+    assert not any(line.startswith("Trained:") for line in reach_verdict(evidence).lead)
+    first, second = evidence.about["backbones"]
+    first["card"] = {"seconds": 13.8, "recipe": {}}
+    assert not any(line.startswith("Trained:") for line in reach_verdict(evidence).lead)
+    hard = {"method": "pgd", "norm": "linf", "eps": "0.1"}
+    second["card"] = {"seconds": 280.7, "recipe": {"adversarial": hard}}
+    assert reach_verdict(evidence).lead[-1] == (
+        "Trained: `b` on attacked images (pgd, Linf, eps 0.1) in 281 s and "
+        "`a` on untouched ones in 14 s."
+    )
+    second["card"] = {"recipe": ["no recipe"]}
+    assert not any(line.startswith("Trained:") for line in reach_verdict(evidence).lead)
+
+
 def test_no_price_is_told_where_nobody_looked(lay, runs):
     lost = runs.Recipe(n=60, missing=[("lenet5-avg@digits", "clean")])
     verdict = reach_verdict(Evidence(lay(lost.but(backbones={"a": 0.1, "b": 0.05}))))

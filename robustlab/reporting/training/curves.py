@@ -165,7 +165,7 @@ def _alt(training: Training, plot: Plot, log: bool) -> str:
             continue
         places = np.flatnonzero(np.isfinite(values))
         accuracy = plot.key == "accuracy"
-        best = places[(np.argmax if accuracy else np.argmin)(values[places])]
+        best = _highest(values if accuracy else -values, training.kept)
         word = "highest" if accuracy else "lowest"
         told = ", ".join(
             f"{say} {_value(plot, values[at])} in epoch {at + 1}"
@@ -181,18 +181,26 @@ def _value(plot: Plot, value: float) -> str:
     return f"{100 * value:.1f} %" if plot.key == "accuracy" else f"{value:.3g}"
 
 
+def _highest(values: Floats, kept: int | None) -> int:
+    """Where the column is highest, from 0: in the kept epoch if it shares that, else the first."""
+    first = int(np.nanargmax(values))
+    return kept - 1 if kept and values[kept - 1] == values[first] else first
+
+
 def title(training: Training) -> str:
     """The best validation accuracy, robust where it is measured, and how soon most was there."""
     robust = "val_robust_accuracy" in training.curve
     values = training.curve.get("val_robust_accuracy" if robust else "val_accuracy")
     if values is None:
         return "The curves, epoch by epoch"
-    best = int(np.nanargmax(values))
+    best, first = _highest(values, training.kept), int(np.nanargmax(values))
     high = float(values[best])
     near = int(np.flatnonzero(values >= high - 0.01)[0])
     what = "Robust validation" if robust else "Validation"
     told = f"{what} accuracy is highest in epoch {best + 1}: {100 * high:.1f} %"
-    return told if near == best else f"{told}; epoch {near + 1} comes within a point of it"
+    if first < best:
+        told += f", first reached in epoch {first + 1}"
+    return told if near == first else f"{told}; epoch {near + 1} comes within a point of it"
 
 
 def _rows(training: Training, columns: Sequence[str]) -> list[list[str]]:

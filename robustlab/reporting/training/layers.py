@@ -181,22 +181,30 @@ def _flow(layers: Layers, kept: int | None) -> tuple[str, list[str]]:
     told += _spikes(held)
     if len(learning) < 2:
         return "The gradient of the one layer that learns", told
-    first, last = held[:, learning[0]], held[:, learning[-1]]
+    at, end = _ends(layers.names, learning)
+    first, last = held[:, at], held[:, end]
     valid = np.isfinite(first) & np.isfinite(last) & (last > 0)
     if not valid.any():
         return "Gradients, layer by layer", told
     ratio = float(np.median(first[valid] / last[valid]))
     told.insert(
         0,
-        f"Over the epochs, the gradient of {code(layers.names[learning[0]])} (the first layer "
+        f"Over the epochs, the gradient of {code(layers.names[at])} (the first layer "
         f"that learns) is in the median {ratio:.2g} times that of "
-        f"{code(layers.names[learning[-1]])} (the last).",
+        f"{code(layers.names[end])} (the last).",
     )
     if ratio < SMALL:
         return "Gradients vanish on their way to the input", told
     if ratio > LARGE:
         return "Gradients explode on their way to the input", told
     return f"Gradients reach the first layer: {ratio:.2g} times the last layer's", told
+
+
+def _ends(names: tuple[str, ...], learning: NDArray[np.int64]) -> tuple[int, int]:
+    """First and last of the layers that learn; auxiliary heads branch off before the last."""
+    main = [i for i in learning.tolist() if not names[i].lower().startswith("aux")]
+    places = main if len(main) > 1 else learning.tolist()
+    return places[0], places[-1]
 
 
 def _spikes(held: Floats) -> list[str]:

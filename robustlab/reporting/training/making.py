@@ -9,6 +9,7 @@ from typing import Any
 from robustlab import shelf
 from robustlab.data.sources import on_the_test_part
 from robustlab.reporting.training.record import Training, number, rate_of, text, whole
+from robustlab.verdict import plural
 
 __all__ = ["caveats", "commands", "facts", "machine", "recipe_lines"]
 
@@ -78,12 +79,21 @@ def caveats(training: Training) -> list[str]:
     )
     if training.table("adversarial"):
         told.append(
-            "Robust accuracy was measured with the attack of the training. Verify it with the "
-            "attacks of a suite before it is believed."
+            f"Robust accuracy was measured with {_measure(training)}. Verify it with the attacks "
+            "of a suite before it is believed."
         )
     else:
         told.append("How it stands under attack is not measured here; a suite does that.")
     return [*told, *training.missing]
+
+
+def _measure(training: Training) -> str:
+    """The attack that robust accuracy was measured with, beside that of the training."""
+    steps = whole(training.table("adversarial").get("steps"))
+    told = f"projected gradient descent of {plural(steps, 'steps')}" if steps else "an attack"
+    fast = training.table("recipe", "adversarial").get("method") == "fast"
+    after = "; training itself took a single step" if fast else ""
+    return f"{told}, which chose the epoch too{after}"
 
 
 def commands(training: Training) -> list[tuple[str, str]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from robustlab.reporting.training.held_out import percent
 from robustlab.reporting.training.record import Training, rate_of, text, whole
-from robustlab.reporting.training.verdict import percent
 from robustlab.statistics import Rate
 from robustlab.verdict import code, norm_name, plural
 

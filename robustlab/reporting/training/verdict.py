@@ -10,18 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robustlab.reporting.training.held_out import (
+    FEWEST,
+    LOST,
+    SMOOTHED,
+    gap_sentence,
+    half_width,
+    percent,
+    robust_loss,
+    smoothed,
+)
 from robustlab.reporting.training.record import Floats, Training, rate_of
 from robustlab.verdict import plural
 
-__all__ = ["Judgement", "judge", "percent", "smoothed"]
+__all__ = ["Judgement", "judge"]
 
-FEWEST = 5  # epochs below which a curve has no trend
-SMOOTHED = 20  # epochs below which a curve is taken as it is
 RISEN = 1.1  # at the end, times the lowest: risen
 FALLEN = 0.9  # at the end, times what it was after four fifths: still falling
 MUCH = 2.0  # the same: much
-GAP = 0.05  # training above validation accuracy by more than this: far above
-LOST = 0.02  # accuracy below what it was by more than this: lost
 
 
 @dataclass(frozen=True)
@@ -34,34 +40,37 @@ class Judgement:
     sentences: tuple[str, ...]
 
 
-def smoothed(values: Floats) -> Floats:
-    """Running median of a column over a tenth of its epochs; short curves stay as they are."""
-    half = len(values) // SMOOTHED
-    windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
-    return np.array(
-        [np.median(w[np.isfinite(w)]) if np.isfinite(w).any() else np.nan for w in windows]
-    )
-
-
 def judge(training: Training) -> Judgement:
     """The first of the findings that holds, the gravest first."""
-    for finding in (_broken_off, _chance, _overfitting, _gap, _falling, _level):
+    for finding in (_broken_off, _chance, _short, _overfitting, _gap, _falling, _level):
         found = finding(training)
         if found is not None:
-            extra = tuple(s for s in (_gap_sentence(training), _robust_loss(training)) if s)
+            if training.epochs < FEWEST:
+                return found
+            extra = tuple(s for s in (gap_sentence(training), robust_loss(training)) if s)
             return Judgement(
                 found.kind, found.title, tuple(dict.fromkeys((*found.sentences, *extra)))
             )
-    told = plural(training.epochs, "epochs")
-    lacking = (
-        f"The curve has {told}"
-        if training.epochs < FEWEST
-        else "The validation loss is not recorded"
-    )
-    return Judgement(
-        "unknown",
-        "Too little is recorded to judge this training",
-        (f"{lacking}: no trend can be read from it.",),
+    return _unknown("The validation loss is not recorded: no trend can be read from it.")
+
+
+def _unknown(*sentences: str) -> Judgement:
+    return Judgement("unknown", "Too little is recorded to judge this training", sentences)
+
+
+def _short(training: Training) -> Judgement | None:
+    """Few epochs are no trend, and far from the end training and validation differ anyway."""
+    if training.epochs >= FEWEST:
+        return None
+    told = f"The curve has {plural(training.epochs, 'epochs')}: no trend can be read from it."
+    loss = training.curve.get("val_loss")
+    if loss is None or np.isfinite(loss).sum() < 2 or not loss[-1] <= np.nanmin(loss):
+        return _unknown(told)
+    first = float(loss[np.isfinite(loss)][0])
+    return _unknown(
+        told,
+        f"Validation loss still fell, from {first:.3g} to {float(loss[-1]):.3g}: the network was "
+        "still learning.",
     )
 
 
@@ -134,7 +143,13 @@ def _ends(trend: Floats) -> tuple[int, float, float]:
 
 
 def _overfitting(training: Training) -> Judgement | None:
-    """The validation loss rises again while the training loss goes on falling."""
+    found = _rising(training)
+    return found if found and found.kind == "overfitting" else None
+
+
+def _rising(training: Training) -> Judgement | None:
+    """The validation loss rises again while the training loss goes on falling: overfitting where
+    images were lost with it, more than chance explains or under a clear rise."""
     trend, train = _trend(training), training.curve.get("train_loss")
     if trend is None or train is None:
         return None
@@ -149,15 +164,20 @@ def _overfitting(training: Training) -> Judgement | None:
         f"much, while training loss goes on falling from {fit[lowest]:.3g} to {ends[2]:.3g}"
     )
     sentence += _meanwhile(training, lowest + 1)
+    times, lost = last / least, _lost(training, lowest + 1)
     title = f"Validation loss lowest around epoch {lowest + 1} of {training.epochs}, then rising"
-    title += f": {_degree(training, lowest + 1, last / least)}overfitting"
-    return Judgement("overfitting", title, (f"{sentence}.",))
+    half = half_width(rate_of(training.card.get("validation")))
+    if lost is None or lost > half or (times >= MUCH and lost > 0):
+        slight = "slight " if times < MUCH and (lost or 0.0) < LOST else ""
+        return Judgement("overfitting", f"{title}: {slight}overfitting", (f"{sentence}.",))
+    what = "had levelled off" if lost >= -half else "went on rising"
+    return Judgement("level", f"{title}, while validation accuracy {what}", (f"{sentence}.",))
 
 
-def _degree(training: Training, since: int, times: float) -> str:
+def _lost(training: Training, since: int) -> float | None:
+    """By how much validation accuracy is lower at the end than it was in an epoch."""
     before, end = (training.at("val_accuracy", e) for e in (since, training.epochs))
-    lost = 0.0 if before is None or end is None else before - end
-    return "slight " if times < MUCH and lost < LOST else ""
+    return None if before is None or end is None else before - end
 
 
 def _meanwhile(training: Training, since: int) -> str:
@@ -172,33 +192,10 @@ def _meanwhile(training: Training, since: int) -> str:
 
 
 def _gap(training: Training) -> Judgement | None:
-    sentence = _gap_sentence(training)
+    sentence = gap_sentence(training)
     if not sentence:
         return None
     return Judgement("gap", "Training accuracy far above validation: overfitting", (sentence,))
-
-
-def _gap_sentence(training: Training) -> str:
-    """Training against validation; of adversarial training, both on attacked images."""
-    epoch = training.kept or training.epochs
-    attacked = "val_robust_accuracy" in training.curve
-    column = "val_robust_accuracy" if attacked else "val_accuracy"
-    train, validation = (training.at(c, epoch) for c in ("train_accuracy", column))
-    rate = rate_of(
-        training.table("adversarial").get("validation")
-        if attacked
-        else training.card.get("validation")
-    )
-    if train is None or validation is None or train - validation <= GAP:
-        return ""
-    if rate is not None and train <= rate.high:
-        return ""
-    what = " on attacked images" if attacked else ""
-    return (
-        f"In epoch {epoch} training accuracy{what} ({percent(train)}) stands "
-        f"{100 * (train - validation):.1f} points above validation ({percent(validation)}): more "
-        "data, augmentation or weight decay may help."
-    )
 
 
 def _falling(training: Training) -> Judgement | None:
@@ -234,8 +231,9 @@ def _schedule_end(training: Training) -> tuple[str, ...]:
 
 def _level(training: Training) -> Judgement | None:
     trend = _trend(training)
-    if trend is None:
-        return None
+    rising = _rising(training)
+    if trend is None or rising is not None:
+        return rising
     lowest, least, last = _ends(trend)
     sentence = (
         f"{_subject(training)} is lowest around epoch {lowest + 1} of "
@@ -266,27 +264,3 @@ def _levelled(trend: Floats) -> int:
     last = trend[np.isfinite(trend)][-1]
     away = np.flatnonzero(np.nan_to_num(trend, nan=last) > RISEN * last)
     return int(away[-1]) + 2 if len(away) else 1
-
-
-def _robust_loss(training: Training) -> str:
-    """Robust overfitting (Rice et al. 2020): robust accuracy falls after its best, by more than
-    the interval of its images leaves to chance."""
-    values = training.curve.get("val_robust_accuracy")
-    if values is None or int(np.isfinite(values).sum()) < FEWEST:
-        return ""
-    trend = smoothed(values)
-    best, last = int(np.nanargmax(trend)), float(trend[np.isfinite(trend)][-1])
-    rate = rate_of(training.table("adversarial").get("validation"))
-    chance = (rate.high - rate.low) / 2 if rate else 0.0
-    if trend[best] - last <= max(LOST, chance):
-        return ""
-    return (
-        f"Robust validation accuracy, smoothed, is highest around epoch {best + 1} "
-        f"({percent(float(trend[best]))}) and {100 * (float(trend[best]) - last):.1f} points "
-        "lower at the end: robust overfitting (Rice et al. 2020)."
-    )
-
-
-def percent(share: float) -> str:
-    """``98.3 %``."""
-    return f"{100 * share:.1f} %"
