@@ -166,3 +166,10 @@ def test_the_recipe_still_gives_98_percent(tmp_path):
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["test"]["value"] >= 0.98
     assert card["validation"]["value"] >= 0.98
+
+
+def test_images_held_as_floats_and_read_by_batch_give_the_same_weights(tmp_path, monkeypatch):
+    held = train(NAME, tmp_path / "held", epochs=1)
+    monkeypatch.setattr("robustlab.training.learner._HELD", 0)
+    read = train(NAME, tmp_path / "read", epochs=1)
+    assert held.read_bytes() == read.read_bytes()
