@@ -375,8 +375,11 @@ def test_two_identical_commands_share_the_work(suite, tmp_path, undisturbed):
 
 @pytest.mark.slow
 def test_that_count_kills_locks_that_do_not_hold(suite, tmp_path):
-    _, landed = together(*[("run", suite, "-o", tmp_path / "run")] * 2, patch=NO_LOCKS)
-    assert landed > CELLS
+    def landed(folder):
+        return together(*[("run", suite, "-o", folder)] * 2, patch=NO_LOCKS)[1]
+
+    # On a busy machine one process may be through before the other gets its turn.
+    assert any(landed(tmp_path / f"run{attempt}") > CELLS for attempt in range(6))
 
 
 # Failed cells -------------------------------------------------------------------------------------
