@@ -225,4 +225,6 @@ def load_suite(suite: str | Path | Suite) -> Suite:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"suite {path.name}: not TOML: {error}") from None
+    if "train" in data and "probe" not in data:
+        raise BadRequest(f"suite {path.name}: this is a recipe; run 'robustlab train {suite}'")
     return Suite.from_dict(data, path.name, path.parent)

@@ -16,12 +16,14 @@ from torch import nn
 from robustlab.backbones.building import Built, Weights
 from robustlab.backbones.downloads import fetch, unreachable, ways_out
 from robustlab.backbones.library_options import bind_library
+from robustlab.backbones.options import OPTIONS
 from robustlab.backbones.weightfile import read_weights
+from robustlab.catalogue import Entry, Parameter
 from robustlab.data.imagenet import class_names
 from robustlab.errors import BadRequest, choices
 from robustlab.seeding import seeded
 
-__all__ = ["build_timm"]
+__all__ = ["build_timm", "described"]
 
 _WEIGHTS = ("default", "none")
 _FILES = ("model.safetensors", "pytorch_model.bin")  # as timm names them on the hub
@@ -81,6 +83,30 @@ def build_timm(name: str, options: Mapping[str, Any], *, pretrained: bool = True
     )
 
 
+def described(name: str) -> Entry:
+    """What timm says of its network, as `robustlab show` prints it; nothing is built or fetched.
+
+    Raises:
+        BadRequest: timm is not installed, or an unknown network.
+    """
+    timm = _timm()
+    published = _published(timm, name)
+    side = published.input_size[-1]
+    facts = {
+        "input": f"{published.input_size[0]}x{side}x{side}, of pictures resized to "
+        f"{int(side / published.crop_pct)} ({published.interpolation})",
+        "published weights": tuple(
+            f"timm:{one}" for one in timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        ),
+        "source": published.hf_hub_id or published.url,
+    }
+    defaults = {"weights": "default", "classes": published.num_classes, "size": side, "seed": 0}
+    doc = {**OPTIONS, "weights": "default (those of the name's tag, or timm's choice) or none"}
+    options = tuple(Parameter(k, type(v).__name__, v, doc[k]) for k, v in defaults.items())
+    text = f"timm's {name}; its weights are downloaded when they are first asked for."
+    return Entry(f"timm:{name}", "backbone", "", Path(timm.__file__), text, options, facts)
+
+
 def _timm() -> Any:
     try:
         import timm
@@ -96,8 +122,8 @@ def _published(timm: Any, name: str) -> Any:
     except RuntimeError:  # a tag that the network has not
         found = None
     if found is None:
-        known = [*timm.list_models(), *timm.list_pretrained()]
-        raise BadRequest(f"unknown network 'timm:{name}'{choices(name, known)}")
+        known = [f"timm:{one}" for one in (*timm.list_models(), *timm.list_pretrained())]
+        raise BadRequest(f"unknown network 'timm:{name}'{choices(f'timm:{name}', known)}")
     return found
 
 

@@ -102,7 +102,8 @@ def _members(name: str) -> dict[str, Any]:
     """Name -> published weights, DEFAULT among them; weights without a classifier left out."""
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise BadRequest(f"unknown network 'torchvision:{name}'{choices(name, known)}")
+        asked, there = f"torchvision:{name}", [f"torchvision:{one}" for one in known]
+        raise BadRequest(f"unknown network {asked!r}{choices(asked, there)}")
     published = torchvision.models.get_model_weights(name)
     return {
         key: member

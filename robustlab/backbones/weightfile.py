@@ -105,7 +105,9 @@ def _tensors(found: object, path: Path) -> dict[str, Tensor]:
         found = inner
         inner = next((found[k] for k in _INSIDE if isinstance(found.get(k), Mapping)), None)
     if not isinstance(found, Mapping):
-        raise BadRequest(f"{path}: there are no weights in it but a {type(found).__name__}")
+        raise BadRequest(
+            f"{path}: there are no weights in it but a {type(found).__name__}; {_ADVICE}"
+        )
     tensors = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
     if not tensors:
         raise BadRequest(

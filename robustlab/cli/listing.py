@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from robustlab.cli.output import json_option, percent, print_json, table
+from robustlab.cli.output import json_option, percent, print_json, robust_figure, table
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["list_"]
@@ -87,7 +87,8 @@ def _backbones() -> list[list[Any]]:
             f"{card['parameters']:,}",
             _shape(card["input_shape"]),
             PUBLISHED[card["builder"]].source,
-            percent(card["test"]) + _robust(card),
+            percent(card["test"])
+            + (f"; robust {robust_figure(card)}" if card.get("adversarial") else ""),
         ]
         for card in list_backbones()
     ]
@@ -124,17 +125,6 @@ def _recipes() -> list[list[Any]]:
 
 def _shape(shape: Any) -> str:
     return "x".join(map(str, shape))
-
-
-def _robust(card: dict[str, Any]) -> str:
-    """What an adversarially trained network was trained for."""
-    found = card.get("adversarial")
-    if not found:
-        return ""
-    return (
-        f"; {100 * found['test']['value']:.1f} % robust at {found['norm']} {found['eps']}, "
-        f"PGD-{found['steps']}"
-    )
 
 
 def _suites() -> list[list[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from robustlab.cli.output import json_option, percent, print_json, table
+from robustlab.cli.output import json_option, percent, print_json, robust_figure, table
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["doctor", "show"]
@@ -41,7 +41,9 @@ def show(name: str, as_json: bool) -> int:
 
         _show_entry(torchvision_source.described(name.partition(":")[2]), as_json)
     elif name.startswith("timm:"):
-        _show_entry(_timm_entry(name), as_json)
+        from robustlab.backbones import timm_source
+
+        _show_entry(timm_source.described(name.partition(":")[2]), as_json)
     elif name.startswith(("file:", "python:")):
         raise BadRequest(
             f"{name!r} is loaded, not looked up, and what it is shows in a run: "
@@ -70,29 +72,6 @@ def _entry_of(name: str) -> Any:
     from robustlab.binding import described
 
     return described(name)
-
-
-def _timm_entry(name: str) -> Any:
-    """What timm says of its network; nothing is built and no weights are fetched."""
-    from robustlab.backbones import timm_source
-    from robustlab.backbones.options import OPTIONS
-    from robustlab.catalogue import Entry, Parameter
-
-    model, timm = name.partition(":")[2], timm_source._timm()
-    published = timm_source._published(timm, model)
-    tagged = timm.list_pretrained(f"{model.partition('.')[0]}.*")
-    side = published.input_size[-1]
-    facts = {
-        "input": f"{published.input_size[0]}x{side}x{side}, of pictures resized to "
-        f"{int(side / published.crop_pct)} ({published.interpolation})",
-        "published weights": tuple(f"timm:{one}" for one in tagged),
-        "source": published.hf_hub_id or published.url,
-    }
-    defaults = {"weights": "default", "classes": published.num_classes, "size": side, "seed": 0}
-    doc = {**OPTIONS, "weights": "default (those of the name's tag, or timm's choice) or none"}
-    options = tuple(Parameter(k, type(v).__name__, v, doc[k]) for k, v in defaults.items())
-    text = f"timm's {model}; its weights are downloaded when they are first asked for."
-    return Entry(name, "backbone", "", Path(timm.__file__), text, options, facts)
 
 
 def _show_entry(entry: Any, as_json: bool) -> None:
@@ -139,9 +118,8 @@ def _show_card(card: dict[str, Any], as_json: bool) -> None:
     click.echo(f"{card['name']}: backbone, {card['parameters']:,} parameters\n")
     for split in ("validation", "test"):
         click.echo(f"{split}: {percent(card[split])}")
-    if robust := card.get("adversarial"):
-        attack = f"{robust['norm']} {robust['eps']}, PGD-{robust['steps']}"
-        click.echo(f"test, robust at {attack}: {percent(robust['test'])}; see what others find")
+    if card.get("adversarial"):
+        click.echo(f"test, robust: {robust_figure(card)}; a stronger attack may leave less")
     click.echo(f"fingerprint: {card['fingerprint']}\n\nrecipe:\n")
     click.echo(textwrap.indent(tomli_w.dumps(card["recipe"]), "  "))
     if card.get("trial"):

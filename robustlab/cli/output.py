@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-__all__ = ["json_option", "percent", "print_json", "progress", "table"]
+__all__ = ["json_option", "percent", "print_json", "progress", "robust_figure", "table"]
 
 Tell = Callable[[Any, str], None]
 
@@ -39,6 +39,12 @@ def percent(rate: Mapping[str, Any]) -> str:
     """A rate of a card with its interval and n: ``98.3 % [96.4, 99.2] of 360``."""
     value, low, high = (f"{100 * rate[key]:.1f}" for key in ("value", "low", "high"))
     return f"{value} % [{low}, {high}] of {rate['n']}"
+
+
+def robust_figure(card: Mapping[str, Any]) -> str:
+    """What an adversarially trained network keeps, and under what: rate, norm, eps, search."""
+    found = card["adversarial"]
+    return f"{percent(found['test'])} at {found['norm']} {found['eps']}, PGD-{found['steps']}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

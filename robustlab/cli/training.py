@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from robustlab.cli.output import json_option, percent, print_json
+from robustlab.cli.output import json_option, percent, print_json, robust_figure
 
 __all__ = ["train"]
 
@@ -72,12 +72,8 @@ def _print(weights: Path, card: dict[str, Any], page: Path) -> None:
     from robustlab.data.sources import on_the_test_part
 
     click.echo(f"{card['name']}: test accuracy {percent(card['test'])}")
-    robust = card.get("adversarial")
-    if robust:
-        click.echo(
-            f"robust accuracy {percent(robust['test'])} at {robust['norm']} {robust['eps']}, "
-            f"PGD-{robust['steps']}; a stronger attack may leave less"
-        )
+    if card.get("adversarial"):
+        click.echo(f"robust accuracy {robust_figure(card)}; a stronger attack may leave less")
     if card["stopped"] != "all epochs":
         done = len(card["curve"]["train_loss"])
         click.echo(

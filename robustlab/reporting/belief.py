@@ -15,6 +15,7 @@ CHECKS: list[Check] = [
     doubts.completeness,
     doubts.outputs,
     doubts.above_chance,
+    doubts.normalisation,
     masking.beats_noise,
     masking.gradient_wins,
     masking.costly_wins,

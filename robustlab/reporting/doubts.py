@@ -110,6 +110,20 @@ def above_chance(story: Story) -> Iterator[Line]:
         yield Line("green", f"Untouched, more is right than by guessing: {names}.")
 
 
+def normalisation(story: Story) -> Iterator[Line]:
+    """Weights that came without a card tell nothing of what their images were normalised with."""
+    for backbone in story.evidence.about["backbones"]:
+        card, reference = backbone.get("card") or {}, str(backbone.get("reference") or "")
+        if "file" in card and backbone.get("mean") is None and "mean=none" not in reference:
+            yield Line(
+                "amber",
+                f"No normalisation is known for {code(backbone['name'])}, whose weights came "
+                "without a card, so it was given pixels as they are. If it was trained on "
+                "normalised images every figure is wrong: add ?mean=...&std=... to its reference, "
+                "or ?mean=none if it was not.",
+            )
+
+
 def _attacked(group: Group) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Images the attack was sent at: right from the start, and not labelled as its target."""
     assert group.outcome is not None

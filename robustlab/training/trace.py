@@ -61,13 +61,9 @@ class Trace:
         self.gradient_norm.append(row)
         norms = [torch.linalg.vector_norm(weight.float()).cpu() for weight in self.weights]
         self.weight_norm.append(torch.stack(norms) if norms else torch.empty(0))
-        self.forget()
+        self.sums, self.steps, self.passes = None, 0, 0
         if epoch in self.planned:
             self._snapshot(epoch)
-
-    def forget(self) -> None:
-        """Drop what an unfinished epoch has summed."""
-        self.sums, self.steps, self.passes = None, 0, 0
 
     def end(self, epoch: int) -> None:
         """The filters as training left them, wherever it stopped."""

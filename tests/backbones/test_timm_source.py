@@ -74,7 +74,7 @@ def test_another_size():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("test_resnt", "unknown network 'timm:test_resnt'; did you mean 'test_resnet"),
+        ("test_resnt", "unknown network 'timm:test_resnt'; did you mean 'timm:test_resnet"),
         ("test_resnet.none_such", "unknown network 'timm:test_resnet.none_such'; did you mean"),
         ("test_resnet?weights=v1", "unknown weights 'v1' .*others have a tag"),
         ("test_resnet?weight=none", "unknown option 'weight' of .*did you mean 'weights'"),

@@ -85,7 +85,7 @@ def test_the_input_is_that_of_the_weights():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("resnet19", "unknown network 'torchvision:resnet19'; did you mean 'resnet18'"),
+        ("resnet19", "unknown network 'torchvision:resnet19'; did you mean 'torchvision:resnet18'"),
         ("fasterrcnn_resnet50_fpn", "unknown network"),
         ("resnet18?weights=IMAGENET1K_V3", "did you mean 'IMAGENET1K_V1'"),
         ("vgg16?weights=IMAGENET1K_FEATURES", "unknown weights 'IMAGENET1K_FEATURES'"),

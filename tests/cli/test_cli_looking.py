@@ -100,7 +100,7 @@ def test_list_backbones_tells_what_each_is_and_reaches(lab):
         assert row["test accuracy"].startswith(f"{100 * test['value']:.1f} % [")
         assert f"of {test['n']}" in row["test accuracy"]
         robust = card.get("adversarial")
-        assert ("robust at" in row["test accuracy"]) == bool(robust)
+        assert ("; robust " in row["test accuracy"]) == bool(robust)
     for name, published in PUBLISHED.items():
         assert rows[name]["parameters"] == f"{published.parameters:,}"
         assert rows[name]["test accuracy"] == "untrained"
@@ -123,7 +123,7 @@ def test_show_torchvision(lab):
     assert "weights: IMAGENET1K_V1 (top-1 69.758 %)\n" in out
     done = lab("show", "torchvision:resnet17")
     assert done.code == 2
-    assert "did you mean 'resnet18'?" in done.err
+    assert "did you mean 'torchvision:resnet18'?" in done.err
 
 
 def test_show_timm(lab):
@@ -141,7 +141,7 @@ def test_show_timm(lab):
     assert all(one["doc"] for one in done.json["parameters"])
     done = lab("show", "timm:resnet17")
     assert done.code == 2
-    assert "unknown network 'timm:resnet17'; did you mean 'resnet" in done.err
+    assert "unknown network 'timm:resnet17'; did you mean 'timm:resnet" in done.err
 
 
 def test_show_timm_without_timm(lab, monkeypatch):

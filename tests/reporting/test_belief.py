@@ -192,3 +192,25 @@ def test_a_longer_search_that_loses_is_red(small):
 
     assert said(Cheap(small.folder, lambda g, s: None), "Longer searches") == ["green"]
     assert "red" in said(Cheap(small.folder, change), "The cheaper attack (`fgsm`) beats `pgd`")
+
+
+def told_of_normalisation(story):
+    words = "No normalisation is known"
+    return [line.level for line in believe(story) if words in line.text]
+
+
+@pytest.mark.parametrize(
+    ("change", "levels"),
+    [
+        ({"card": {"file": "m.pt"}}, ["amber"]),
+        ({"card": {"file": "m.pt"}, "reference": "file:m.pt#lenet5", "mean": None}, ["amber"]),
+        ({"card": {"file": "m.pt"}, "mean": [0.5]}, []),
+        ({"card": {"file": "m.pt"}, "reference": "file:m.pt#lenet5?mean=none"}, []),
+        ({"card": {"recipe": {}}}, []),
+    ],
+)
+def test_weights_without_a_card_may_lack_their_normalisation(small, change, levels):
+    story = Story.of(small)
+    story.evidence.about["backbones"][0].update(change)
+    assert told_of_normalisation(story) == levels
+    story.evidence.about["backbones"][0].update(card={}, reference="net", mean=None)

@@ -10,7 +10,7 @@ from torch import nn
 
 from robustlab.errors import RobustlabError
 from robustlab.training import Epoch, load_recipe, train
-from robustlab.training.learner import Learner
+from robustlab.training.learner import Diverged, Learner
 from robustlab.training.recipe import Adversarial
 from robustlab.training.stopping import collapsed, enough
 
@@ -144,3 +144,21 @@ def test_collapse_is_for_fast_training_alone(small):
     ):
         recipe = small(train={"epochs": 9}, adversarial=adversarial)
         assert enough(recipe, lost, 100) == told
+
+
+def wild():
+    """A step of AdamW is about lr, so its loss grows beyond measure and stays finite."""
+    recipe = load_recipe("mlp@digits")
+    return replace(recipe, train=replace(recipe.train, lr=50.0, epochs=2))
+
+
+def test_a_loss_beyond_measure_counts_as_diverged_though_it_is_finite(tmp_path):
+    with pytest.raises(Diverged, match="diverged, lower"):
+        train(wild(), tmp_path)
+
+
+def test_that_bound_is_what_stops_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("robustlab.training.learner._LARGEST", float("inf"))
+    card = json.loads(train(wild(), tmp_path).with_suffix(".json").read_text())
+    assert card["stopped"] == "all epochs"
+    assert max(card["curve"]["train_loss"]) > 1000

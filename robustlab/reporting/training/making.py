@@ -104,7 +104,8 @@ def commands(training: Training) -> list[tuple[str, str]]:
     how = "Remake it" if name in shipped else "Remake it, the recipe below as a TOML file"
     file = f"file:{training.stem}.safetensors"
     recipe = training.table("recipe").get("data")
-    data = on_the_test_part(recipe) if isinstance(recipe, Mapping) else ""
+    few = whole(training.table("test").get("n"))
+    data = on_the_test_part(recipe, few) if isinstance(recipe, Mapping) else ""
     attack = f"robustlab run quick -b {shlex.quote(file)}{data}"
     return [
         (how, f"robustlab train {shlex.quote(remade)}"),

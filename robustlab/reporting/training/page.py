@@ -6,11 +6,10 @@ missing is said. Works without JavaScript.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 
-from robustlab import atomic, shelf
+from robustlab import atomic
+from robustlab.reporting.frame import frame
 from robustlab.reporting.section import environment
 from robustlab.reporting.training import curves, layers, making
 from robustlab.reporting.training.outcome import figure_sentences, kept_sentence, stopped_sentence
@@ -42,10 +41,6 @@ def write_training_page(card_path: Path) -> Path:
 
 def _page(training: Training) -> str:
     """The whole page as text; the same files give the same bytes."""
-    from markupsafe import Markup
-
-    script = (shelf.reports() / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     judgement = judge(training)
     lines, cut = making.recipe_lines(training)
     page = (
@@ -72,12 +67,7 @@ def _page(training: Training) -> str:
             machine=making.machine(training),
             recipe=lines,
             recipe_cut=cut,
-            style=Markup((shelf.reports() / "page.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            policy=(
-                "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-                f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-            ),
+            **frame(),
         )
     )
     return page + "\n"

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustlab.backbones.cards import read_card
-from robustlab.errors import BadRequest
 from robustlab.statistics import Rate
 from robustlab.verdict import code, plural
 
@@ -111,12 +110,7 @@ def read_training(card_path: Path) -> Training:
     Raises:
         BadRequest: the file is no card.
     """
-    try:
-        card = read_card(card_path)
-    except RecursionError:
-        raise BadRequest(
-            f"the card {card_path} is nested too deeply; train the network again"
-        ) from None
+    card = read_card(card_path)
     missing: list[str] = []
     curve = _curve(card.get("curve"), missing)
     epochs = max(map(len, curve.values()), default=0)
