@@ -21,14 +21,14 @@ class BIM(Attack):
     step_size: float = 0.2
     """length of a step as a share of eps; steps x step_size should be at least 1"""
     loss: str = "ce"
-    """loss to ascend: "ce" (cross-entropy) or "margin" (largest other logit minus the true one)"""
+    """ascended: "ce" (cross-entropy), "margin" (best other logit minus the true one) or "dlr" """
     keep_best: bool = True
     """return the iterate with the largest margin instead of the last"""
 
     def check(self) -> None:
         self.at_least("steps", 1)
         self.at_least("step_size", 0.0)
-        self.one_of("loss", ("ce", "margin"))
+        self.one_of("loss", ("ce", "margin", "dlr"))
 
     def passes(self) -> int:
         return 2 * self.steps + 1
@@ -42,6 +42,5 @@ class BIM(Attack):
             threat,
             steps=self.steps,
             step_size=self.step_size * threat.eps,
-            loss=self.loss,
             keep_best=self.keep_best,
         )

@@ -19,15 +19,13 @@ class FGSM(Attack):
     paper: ClassVar[str] = "Goodfellow, Shlens, Szegedy 2015, arXiv:1412.6572"
 
     loss: str = "ce"
-    """loss to ascend: "ce" (cross-entropy) or "margin" (largest other logit minus the true one)"""
+    """ascended: "ce" (cross-entropy), "margin" (best other logit minus the true one) or "dlr" """
 
     def check(self) -> None:
-        self.one_of("loss", ("ce", "margin"))
+        self.one_of("loss", ("ce", "margin", "dlr"))
 
     def passes(self) -> int:
         return 3
 
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
-        return self.gradient_search(
-            model, x, y, start, threat, steps=1, step_size=threat.eps, loss=self.loss
-        )
+        return self.gradient_search(model, x, y, start, threat, steps=1, step_size=threat.eps)

@@ -26,7 +26,7 @@ class PGD(Attack):
     random_start: bool = True
     """start at a point drawn uniformly from the ball instead of at the clean image"""
     loss: str = "ce"
-    """loss to ascend: "ce" (cross-entropy) or "margin" (largest other logit minus the true one)"""
+    """ascended: "ce" (cross-entropy), "margin" (best other logit minus the true one) or "dlr" """
     keep_best: bool = True
     """return the iterate with the largest margin instead of the last"""
 
@@ -34,7 +34,7 @@ class PGD(Attack):
         self.at_least("steps", 1)
         if self.step_size is not None:
             self.at_least("step_size", 0.0)
-        self.one_of("loss", ("ce", "margin"))
+        self.one_of("loss", ("ce", "margin", "dlr"))
 
     def passes(self) -> int:
         return 2 * self.steps + 1
@@ -55,6 +55,5 @@ class PGD(Attack):
             threat,
             steps=self.steps,
             step_size=share * threat.eps,
-            loss=self.loss,
             keep_best=self.keep_best,
         )

@@ -55,10 +55,12 @@ def _passes(cell: Cell) -> int:
     registered, params = cell.bound.registered, cell.bound.params
     if registered.kind != "attack":
         return 1
-    attack = registered.obj(**params)
-    budgets = 1 if attack.minimum_norm else len(attack.eps)
     verification = 3  # the clean image once, each candidate as floats and as pixels
-    return int(budgets * attack.restarts * (attack.passes() + verification))
+    total = 0
+    for _, stage in registered.obj(**params).stages():
+        budgets = 1 if stage.minimum_norm else len(stage.eps)
+        total += budgets * stage.restarts * (stage.passes() * stage.eot + verification)
+    return int(total)
 
 
 def _batch(cell: Cell) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustlab.errors import CellFailed, choices
 
-__all__ = ["RESERVED", "Metric", "Outcome", "Picture"]
+__all__ = ["RESERVED", "Finding", "Level", "Metric", "Outcome", "Picture", "merge_findings"]
 
 RESERVED = ("backbone", "probe", "params", "eps")  # columns that the lab puts beside a probe's own
 
@@ -50,6 +50,60 @@ class Metric:
     negate: bool = False
 
 
+Level = Literal["red", "amber", "green"]
+_GRAVEST: tuple[Level, ...] = ("red", "amber", "green")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one detector says of a network or of an attack on it.
+
+    Attributes:
+        detector: which one, by the name of its file.
+        level: ``"red"``: the figures may not be believed; ``"amber"``: with care; ``"green"``: it
+            looked and found nothing.
+        text: a sentence; ``{count}`` and ``{of}`` in it stand for the two numbers below, which are
+            added up where a cell is split into shards.
+        names: evidence folded under the line, as ids of images.
+    """
+
+    detector: str
+    level: Level
+    text: str
+    names: tuple[str, ...] = ()
+    count: int = 0
+    of: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """The text with its numbers."""
+        return self.text.replace("{count}", str(self.count)).replace("{of}", str(self.of))
+
+
+def merge_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Findings of several shards as of one cell: equal texts are added up.
+
+    A detector that is green on one shard and not on another is not green.
+    """
+    merged: dict[tuple[str, str, str], Finding] = {}
+    for one in findings:
+        key = (one.detector, one.text, one.level)
+        known = merged.get(key)
+        merged[key] = (
+            one
+            if known is None
+            else replace(
+                known,
+                names=tuple(dict.fromkeys((*known.names, *one.names))),
+                count=known.count + one.count,
+                of=known.of + one.of,
+            )
+        )
+    doubted = {one.detector for one in merged.values() if one.level != "green"}
+    kept = [f for f in merged.values() if f.level != "green" or f.detector not in doubted]
+    return tuple(sorted(kept, key=lambda f: _GRAVEST.index(f.level)))
+
+
 @dataclass
 class Outcome:
     """Per-image results of one probe on n images.
@@ -64,6 +118,7 @@ class Outcome:
             column a mean.
         notes: sentences that the report prints beside the numbers.
         cost: what it took, as ``{"forward": passes per image in sum, "backward": ...}``.
+        findings: reasons to doubt the numbers, or the word that none was found.
     """
 
     samples: Mapping[str, Any]
@@ -72,6 +127,7 @@ class Outcome:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     notes: Sequence[str] = ()
     cost: Mapping[str, float] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
     def checked(self, n: int) -> Outcome:
         """The same outcome with numpy columns, after checking that it can be kept and read back.
@@ -96,6 +152,7 @@ class Outcome:
             dict(self.metrics) or _default_metrics(samples),
             tuple(str(note) for note in self.notes),
             {str(name): float(value) for name, value in self.cost.items()},
+            tuple(self.findings),
         )
 
 

@@ -16,6 +16,7 @@ from robustlab.backbones import Backbone, load_backbone
 from robustlab.binding import bind
 from robustlab.data import Data, load_data
 from robustlab.errors import BadRequest, RobustlabError
+from robustlab.identity import identity
 from robustlab.record import Asked
 from robustlab.registry import Registered, resolve
 from robustlab.suite import ProbeSpec, Suite
@@ -249,7 +250,7 @@ def _check_attack(suite: Suite, bound: Bound, backbone: Backbone) -> None:
 
 def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Iterable[Cell]:
     step = len(data) if bound.registered.scope == "set" else suite.shard
-    source = bound.registered.source
+    source = _source(bound)
     for start in range(0, len(data), step):
         stop = min(start + step, len(data))
         part = data if (start, stop) == (0, len(data)) else data.subset(np.arange(start, stop))
@@ -264,3 +265,12 @@ def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Itera
             classes=backbone.classes if bound.params.get("target") in backbone.classes else (),
         )
         yield Cell(asked, bound, backbone, part, start, stop)
+
+
+def _source(bound: Bound) -> str:
+    """Fingerprint of the probe's code; an ensemble's is also that of its members."""
+    if bound.registered.kind != "attack":
+        return bound.registered.source
+    names = [name for name, _ in bound.registered.obj(**bound.params).members()]
+    members = [resolve(name).source for name in names]
+    return identity([bound.registered.source, *members]) if members else bound.registered.source

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from robustlab.identity import identity
-from robustlab.outcome import Metric
+from robustlab.outcome import Finding, Metric
 
 __all__ = ["SCHEMA", "Asked", "Record"]
 
@@ -58,7 +58,7 @@ class Record:
         n: images in the cell.
         status: ``"done"`` or ``"failed"``; a failed cell enters no table and is tried again.
         error: message of a failure.
-        metrics, notes, cost: from the outcome.
+        metrics, notes, cost, findings: from the outcome.
         pictures: names and captions of the pictures in the arrays file.
         seconds: wall time; started: ISO 8601, UTC.
         device, threads, torch: where it ran, and torch's version.
@@ -73,6 +73,7 @@ class Record:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     cost: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     pictures: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
     started: str = ""
@@ -93,4 +94,7 @@ class Record:
         fields["metrics"] = {k: Metric(**v) for k, v in fields.get("metrics", {}).items()}
         fields["pictures"] = tuple((a, b) for a, b in fields.get("pictures", ()))
         fields["notes"] = tuple(fields.get("notes", ()))
+        fields["findings"] = tuple(
+            Finding(**{**one, "names": tuple(one["names"])}) for one in fields.get("findings", ())
+        )
         return cls(**fields)

@@ -61,7 +61,7 @@ class Registered:
     @property
     def source(self) -> str:
         """Fingerprint of the file it stands in and of the machinery it runs on."""
-        files = [*(shelf.HOME / "adversarial").glob("*.py"), shelf.HOME / "randomness.py"]
+        files = [*(shelf.HOME / "adversarial").rglob("*.py"), shelf.HOME / "randomness.py"]
         helpers = _helpers(self.obj)
         own = code_fingerprint(self.obj)
         return identity([source_fingerprint(files), own, source_fingerprint(helpers), self.library])

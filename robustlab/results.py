@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robustlab import statistics
 from robustlab.errors import CellFailed
-from robustlab.outcome import PICTURE_ARRAYS, Metric, Outcome
+from robustlab.outcome import PICTURE_ARRAYS, Metric, Outcome, merge_findings
 from robustlab.record import Record
 from robustlab.statistics import Rate
 from robustlab.store import Store
@@ -172,7 +172,11 @@ def _join(parts: Sequence[Outcome]) -> Outcome:
         pictures=[picture for part in parts for picture in part.pictures],
         metrics={k: v for part in parts for k, v in part.metrics.items()},
         notes=list(dict.fromkeys(note for part in parts for note in part.notes)),
-        cost={k: sum(part.cost.get(k, 0.0) for part in parts) for k in first.cost},
+        cost={
+            key: sum(part.cost.get(key, 0.0) for part in parts)
+            for key in dict.fromkeys(key for part in parts for key in part.cost)
+        },
+        findings=merge_findings([finding for part in parts for finding in part.findings]),
     )
 
 
@@ -186,11 +190,22 @@ def _join_arrays(parts: Sequence[Outcome]) -> dict[str, NDArray[Any]]:
         rows = [len(a) if a is not None and a.ndim else None for a in found]
         if name == "picture_row":  # rows point into the columns, which have moved
             joined[name] = np.concatenate([a + o for a, o in zip(found, offsets, strict=True)])
+        elif name.startswith("loss") and all(a is None or a.ndim == 2 for a in found):
+            joined[name] = _end_to_end([a for a in found if a is not None])
         elif name in PICTURE_ARRAYS or rows == sizes:
             joined[name] = np.concatenate(found)
         else:
             joined |= {f"{name}[shard={i}]": a for i, a in enumerate(found) if a is not None}
     return joined
+
+
+def _end_to_end(curves: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows of different lengths under each other, filled up with NaN."""
+    wide = max(curve.shape[1] for curve in curves)
+    fill = [((0, 0), (0, wide - curve.shape[1])) for curve in curves]
+    return np.concatenate(
+        [np.pad(c, f, constant_values=np.nan) for c, f in zip(curves, fill, strict=True)]
+    )
 
 
 def _melt(group: Group) -> pd.DataFrame:

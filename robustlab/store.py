@@ -142,6 +142,7 @@ class Store:
             metrics=record.metrics,
             notes=record.notes,
             cost=record.cost,
+            findings=record.findings,
         )
 
     @contextlib.contextmanager

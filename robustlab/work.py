@@ -8,7 +8,7 @@ import datetime
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def compute(cell: Cell, resolved: Resolved) -> tuple[Record, Outcome | None]:
         return record, None
     record.seconds = time.perf_counter() - clock
     record.metrics, record.cost = outcome.metrics, outcome.cost
-    record.notes = (*outcome.notes, *notes)
+    record.notes, record.findings = (*outcome.notes, *notes), tuple(outcome.findings)
     record.pictures = tuple((p.name, p.caption) for p in outcome.pictures)
     return record, outcome
 
@@ -134,4 +134,4 @@ def _told_apart(outcome: Outcome, cell: Cell) -> Outcome:
         own = {k: v for k, v in outcome.samples.items() if k not in known}
         metrics = Outcome(own).checked(len(cell.data)).metrics
     samples = {**known, **outcome.samples}
-    return Outcome(samples, outcome.arrays, outcome.pictures, metrics, outcome.notes, outcome.cost)
+    return replace(outcome, samples=samples, metrics=metrics)

@@ -10,10 +10,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Access", "Referee"]
+__all__ = ["Access", "Referee", "Trace"]
 
 # Given rows, x_adv -> which of them the lab has verified, also as 8-bit pixels.
 Referee = Callable[[Tensor, Tensor], Tensor]
+
+
+TRACED = 128  # steps of a search whose losses are kept
+
+
+class Trace:
+    """What the gradient steps of one search saw of each image.
+
+    Attributes:
+        loss: float32 [n, steps]; NaN where the image had left.
+        steps: gradients taken, [n]; zero, broken: how many of them were all zero or held a NaN or
+            an infinity.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.loss: NDArray[Any] = np.full((n, 0), np.nan, np.float32)
+        self.steps, self.zero, self.broken = (np.zeros(n, np.int64) for _ in range(3))
+
+    def add(self, rows: NDArray[Any], loss: Tensor, gradient: Tensor) -> None:
+        """One step of the images ``rows``; each image counts its own steps."""
+        largest = gradient.detach().flatten(1).abs().amax(dim=1)  # NaN and infinity pass through
+        column = self.steps[rows]
+        wide = min(TRACED, int(column.max(initial=-1)) + 1)
+        if wide > self.loss.shape[1]:
+            grown = np.full((len(self.loss), wide - self.loss.shape[1]), np.nan, np.float32)
+            self.loss = np.concatenate([self.loss, grown], axis=1)
+        kept = column < TRACED
+        self.loss[rows[kept], column[kept]] = loss.detach().float().cpu().numpy()[kept]
+        self.steps[rows] += 1
+        self.zero[rows] += (largest == 0).cpu().numpy()
+        self.broken[rows] += (~largest.isfinite()).cpu().numpy()
 
 
 class Access(nn.Module):
@@ -28,6 +59,7 @@ class Access(nn.Module):
         referee: the lab's own check of a claimed success, used to let images leave the search;
             without one nothing leaves.
         dtype: precision the network wants its images in, if not theirs.
+        draws: passes averaged at every call, for a network that answers at random.
     """
 
     def __init__(
@@ -36,14 +68,17 @@ class Access(nn.Module):
         n: int,
         referee: Referee | None = None,
         dtype: torch.dtype | None = None,
+        draws: int = 1,
     ) -> None:
         super().__init__()
         self.network = network
+        self.draws = draws
         self.dtype = dtype
         self.referee = referee
         self.rows = torch.arange(n)
         self.forward_passes: NDArray[Any] = np.zeros(n)
         self.backward_passes: NDArray[Any] = np.zeros(n)
+        self.trace = Trace(n)
         self.eval()
 
     def narrow(self, rows: Tensor) -> Access:
@@ -52,12 +87,20 @@ class Access(nn.Module):
         nn.Module.__init__(part)
         part.network, part.referee, part.dtype = self.network, self.referee, self.dtype
         part.forward_passes, part.backward_passes = self.forward_passes, self.backward_passes
+        part.trace, part.draws = self.trace, self.draws
         part.rows = self.rows[rows.cpu()]
         part.eval()
         return part
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits [m, K] of x [m, C, H, W]."""
+        """Logits [m, K] of x [m, C, H, W], the mean of ``draws`` passes."""
+        seen = self.once(x)
+        for _ in range(self.draws - 1):
+            seen = seen + self.once(x)
+        return seen / self.draws if self.draws > 1 else seen
+
+    def once(self, x: Tensor) -> Tensor:
+        """Logits [m, K] of one pass."""
         rows = self.rows.numpy()
         share = x.shape[0] / max(1, len(rows))
         self.forward_passes[rows] += share
@@ -71,6 +114,10 @@ class Access(nn.Module):
         """Logits that no attack asked for, and that are not counted."""
         answer: Tensor = self.network(x.to(self.dtype or x.dtype)).to(x.dtype)
         return answer
+
+    def watch(self, loss: Tensor, gradient: Tensor) -> None:
+        """Keep what one step saw: the loss [m], and whether the gradient can be followed."""
+        self.trace.add(self.rows.numpy(), loss, gradient)
 
     def _count_backward(self, rows: NDArray[Any], share: float) -> None:
         self.backward_passes[rows] += share

@@ -7,19 +7,24 @@ catalogue can be read without importing torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustlab.adversarial.access import Access
 from robustlab.adversarial.evaluate import BATCH, evaluate
 from robustlab.adversarial.found import Found
+from robustlab.adversarial.gradients import StraightThrough, look
+from robustlab.adversarial.losses import find_loss
 from robustlab.adversarial.search import gradient_search
 from robustlab.adversarial.threats import Threat
+from robustlab.binding import bind
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
+from robustlab.registry import resolve
 from robustlab.units import Budget, parse_budgets, parse_norm
 
 if TYPE_CHECKING:
@@ -49,6 +54,9 @@ class Attack:
     """independent random starts; an image leaves once it is fooled"""
     early_exit: bool = True
     """images leave the search as soon as they are verified as fooled"""
+    eot: int = 1
+    """passes averaged at every look, for networks that answer at random (expectation over
+    transformation); verdicts then rest on the mean logits of as many passes"""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -61,6 +69,7 @@ class Attack:
         texts = [budget.text for budget in parse_budgets(self.eps, self.norm)]
         object.__setattr__(self, "eps", texts)
         self.at_least("restarts", 1)
+        self.at_least("eot", 1)
         if self.restarts > 1 and not self.is_random():
             raise BadRequest("restarts repeat the same search where the start is not random; use 1")
         self.check()
@@ -102,16 +111,82 @@ class Attack:
         """Sentences that belong beside this attack's numbers."""
         return ()
 
+    def members(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """An ensemble's attacks, each by its name and parameters; none for an attack that searches
+        itself. They run in this order, each on what those before it left standing.
+        """
+        return ()
+
+    def objective(self, logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
+        """The loss to ascend, an image, [n]: the one named by the parameter ``loss``, if any."""
+        return find_loss(getattr(self, "loss", "ce"))(logits, y, target)
+
+    def surrogate(self, network: nn.Module) -> nn.Module:
+        """The network to search on, made from a copy: exchange here a layer that kills the gradient
+        for one whose gradient can be followed (`straight_through`). Verdicts are the original's.
+
+        ``network.module`` is the module as it was loaded, without the lab's preprocessing.
+        """
+        return network
+
     # What the base offers -------------------------------------------------------------------
 
     def gradient_search(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Projected steepest ascent with the base's early exit; see `search.gradient_search`."""
-        return gradient_search(*args, early_exit=self.early_exit, **kwargs)
+        """Projected steepest ascent of the objective; see `search.gradient_search`."""
+        settings = {"loss": self.objective, "early_exit": self.early_exit, **kwargs}
+        return gradient_search(*args, **settings)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the attack brings a surrogate of its own."""
+        return type(self).surrogate is not Attack.surrogate
+
+    @staticmethod
+    def straight_through(layer: nn.Module, stand_in: nn.Module | None = None) -> nn.Module:
+        """``layer`` forwards, the gradient of ``stand_in`` (none: the identity's) backwards.
+
+        Backward pass differentiable approximation, Athalye et al. (2018), section 4.1.
+        """
+        return StraightThrough(layer, stand_in)
+
+    @cached_property
+    def _stages(self) -> tuple[tuple[str, Attack], ...]:
+        members = self.members()
+        if not members:
+            return (("", self),)
+        return tuple((_stage_name(*member), self._member(*member)) for member in members)
+
+    def stages(self) -> Sequence[tuple[str, Attack]]:
+        """The attacks that run, by name: an ensemble's members, or this attack alone."""
+        return self._stages
+
+    def look(
+        self, model: Access, x_adv: Tensor, y: Tensor, threat: Threat
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [n, K], the objective [n] and its gradient by the images; see `gradients.look`."""
+        return look(model, x_adv, y, threat.target, self.objective)
 
     def at_least(self, name: str, smallest: float) -> None:
         """Refuse a parameter below its smallest sensible value."""
         if getattr(self, name) < smallest:
             raise BadRequest(f"{name} must be at least {smallest}, not {getattr(self, name)}")
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise BadRequest: parameters that do not go together."""
+        raise BadRequest(why)
+
+    def cost_of(self, member: tuple[str, Mapping[str, Any]]) -> int:
+        """Passes an image that a member would take, its restarts included."""
+        stage = self._member(*member)
+        return stage.restarts * stage.passes()
+
+    def _member(self, name: str, params: Mapping[str, Any]) -> Attack:
+        shared = {key: getattr(self, key) for key in ("eps", "norm", "target", "eot")}
+        found = resolve(name)
+        if found.kind != "attack":
+            raise BadRequest(f"{name!r} is a probe, not an attack; an ensemble is of attacks")
+        made: Attack = found.obj(**bind(found, {**shared, "early_exit": self.early_exit, **params}))
+        return made
 
     def one_of(self, name: str, allowed: Sequence[str]) -> None:
         """Refuse a parameter that is not one of the ``allowed`` words."""
@@ -137,3 +212,8 @@ class Attack:
     ) -> Found:
         """Attack every image at every eps and verify what is found."""
         return evaluate(self, backbone, data, seed=seed, batch=batch, fast=fast)
+
+
+def _stage_name(name: str, params: Mapping[str, Any]) -> str:
+    """``pgd loss=margin``: the attack and what was asked of it."""
+    return " ".join([name, *(f"{key}={value}" for key, value in params.items())])

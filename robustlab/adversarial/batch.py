@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -37,6 +38,12 @@ class Attacker(Protocol):
     def early_exit(self) -> bool: ...
     @property
     def minimum_norm(self) -> bool: ...
+    @property
+    def eot(self) -> int: ...
+    def stages(self) -> Sequence[tuple[str, Attacker]]: ...
+    @property
+    def adapts(self) -> bool: ...
+    def surrogate(self, network: nn.Module) -> nn.Module: ...
     def budgets(self, shape: Sequence[int]) -> tuple[Budget, ...]: ...
     def notes(self) -> Sequence[str]: ...
     def start(self, x: Tensor, threat: Threat, rng: SampleRandom) -> Tensor: ...
@@ -55,6 +62,30 @@ class Images:
     y: Tensor
     logits: Tensor
     target: Tensor | None
+
+
+@dataclass
+class Candidates:
+    """What a search for the smallest perturbation found of the images that it has searched."""
+
+    searched: Tensor
+    x_adv: Tensor
+    claimed: Tensor
+
+    @classmethod
+    def of(cls, images: Images) -> Candidates:
+        nothing = torch.zeros_like(images.y, dtype=torch.bool)
+        return cls(nothing, images.x.clone(), nothing.clone())
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Whose turn it is: the attack, its place in the ensemble, the restart and the budget's."""
+
+    stage: Attacker
+    number: int
+    restart: int
+    index: int
 
 
 @dataclass
@@ -88,7 +119,7 @@ class Batch:
 
     attack: Attacker
     budgets: Sequence[Budget]
-    network: nn.Module
+    networks: Sequence[nn.Module]
     dtype: torch.dtype | None
     judge: Judge
     images: Images
@@ -106,47 +137,69 @@ class Batch:
         if images.target is not None:
             self.wanted &= images.y != images.target
         self._write_clean()
-        order = sorted(range(len(self.budgets)), key=lambda index: self.budgets[index].value)
-        if self.attack.minimum_norm:
-            self._minimise(order)
-        else:
-            self._fill(order)
+        self.broken_by = torch.full_like(images.y, -1)
+        self.kept: dict[tuple[int, int], Candidates] = {}
+        for index in sorted(range(len(self.budgets)), key=lambda i: self.budgets[i].value):
+            threat = self.threat(self.budgets[index].value)
+            for number, (_, stage) in enumerate(self.attack.stages()):
+                begun = time.perf_counter()
+                for restart in range(stage.restarts):
+                    self._try(Turn(stage, number, restart, index), threat)
+                self.found.stage_seconds[number] += time.perf_counter() - begun
+            self._write(index, threat)
 
     def threat(self, eps: float) -> Threat:
         return Threat(self.attack.norm, eps, self.images.target)
 
-    def _fill(self, order: Sequence[int]) -> None:
-        """Attacks of a fixed budget: one search an eps and restart, on what is not yet settled."""
-        for index in order:
-            threat = self.threat(self.budgets[index].value)
-            for restart in range(self.attack.restarts):
-                rows = (self.wanted & (self.best.verdict.rank() < 2)).nonzero().squeeze(1)
-                if len(rows) == 0:
-                    break
-                x_adv, claimed = self._search(rows, threat, restart, index)
-                self._judge(rows, x_adv, claimed, threat)
-            self._write(index, threat)
+    def _try(self, turn: Turn, threat: Threat) -> None:
+        """One stage from one start at one budget, on the images that are not yet settled.
 
-    def _minimise(self, order: Sequence[int]) -> None:
-        """Attacks that look for the smallest perturbation: one search, held against every eps."""
-        rows = self.wanted.nonzero().squeeze(1)
-        widest = order[-1]
-        candidates = [
-            self._search(rows, self.threat(self.budgets[widest].value), restart, widest)
-            for restart in range(self.attack.restarts if len(rows) else 0)
-        ]
-        for index in order:
-            threat = self.threat(self.budgets[index].value)
-            for x_adv, claimed in candidates:
-                inside, _ = self.judge.within(x_adv, self.images.x[rows], threat)
-                self._judge(rows, x_adv, claimed & inside, threat)
-            self._write(index, threat)
+        An attack for the smallest perturbation is run on all images: each has a radius to find.
+        """
+        alone = self.attack.minimum_norm
+        standing = self.wanted if alone else self.wanted & (self.best.verdict.rank() < 2)
+        rows = standing.nonzero().squeeze(1)
+        if len(rows) == 0:
+            return
+        if not turn.stage.minimum_norm:
+            x_adv, claimed = self._search(rows, threat, turn)
+        else:
+            x_adv, claimed = self._smallest(rows, turn)
+            claimed = claimed & self.judge.within(x_adv, self.images.x[rows], threat)[0]
+        self._judge(rows, x_adv, claimed, threat, turn.number)
 
-    def _search(
-        self, rows: Tensor, threat: Threat, restart: int, index: int
-    ) -> tuple[Tensor, Tensor]:
+    def _smallest(self, rows: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
+        """Smallest perturbations, searched once an image and held against every budget."""
+        kept = self.kept.setdefault((turn.number, turn.restart), Candidates.of(self.images))
+        new = rows[~kept.searched[rows]]
+        if len(new):
+            widest = self.threat(max(budget.value for budget in self.budgets))
+            x_adv, claimed = self._search(new, widest, turn)
+            kept.searched[new], kept.x_adv[new], kept.claimed[new] = True, x_adv, claimed
+            if self.found.radius is not None:
+                self._measure(new, x_adv)
+        return kept.x_adv[rows], kept.claimed[rows]
+
+    def _measure(self, rows: Tensor, x_adv: Tensor) -> None:
+        """The smallest verified perturbation of each image, whatever the budgets."""
+        images, size = self.images, self.images.x[0].numel()
+        box = {"linf": 1.0, "l2": size**0.5, "l1": float(size)}[self.attack.norm]
+        verdict = self.judge.verify(
+            images.x[rows],
+            images.pixels[rows],
+            images.y[rows],
+            x_adv,
+            self.threat(box).narrow(rows),
+        )
+        found = np.where(verdict.verified.cpu().numpy(), verdict.distance.cpu().numpy(), np.inf)
+        places = self.rows[rows.cpu().numpy()]
+        radius = self.found.radius
+        assert radius is not None
+        radius[places] = np.minimum(radius[places], found)
+
+    def _search(self, rows: Tensor, threat: Threat, turn: Turn) -> tuple[Tensor, Tensor]:
         """One search from one start; counts its passes."""
-        images, part = self.images, threat.narrow(rows)
+        images, part, stage = self.images, threat.narrow(rows), turn.stage
         x, y = images.x[rows], images.y[rows]
 
         def referee(chosen: Tensor, x_adv: Tensor) -> Tensor:
@@ -155,35 +208,34 @@ class Batch:
             )
             return verdict.rank() == 2
 
-        access = Access(
-            self.network,
-            len(rows),
-            referee if self.attack.early_exit else None,
-            self.dtype,
-        )
+        early = stage.early_exit and not stage.minimum_norm
+        network = self.networks[turn.number]
+        access = Access(network, len(rows), referee if early else None, self.dtype, stage.eot)
         ids = [images.ids[row] for row in rows.tolist()]
         # A search for the smallest perturbation must not depend on which budgets are asked for.
-        scale = "smallest" if self.attack.minimum_norm else repr(threat.eps)
-        random = SampleRandom(self.seed, ids, self.attack.norm, scale, restart)
-        start = self.attack.start(x, part, random)
+        scale = "smallest" if stage.minimum_norm else repr(threat.eps)
+        random = SampleRandom(self.seed, ids, self.attack.norm, scale, turn.restart)
+        start = stage.start(x, part, random)
         with torch.no_grad():
-            answer = self.attack.search(access, x, y, start, part, random)
+            answer = stage.search(access, x, y, start, part, random)
             images_found, claim = answer if isinstance(answer, tuple) else (answer, None)
             x_adv = images_found.detach().to(x.dtype)
             # What an attack that returns images alone claims: what its own network says of them.
             claimed = fooled(access.logits(x_adv), y, part.target) if claim is None else claim
         x_adv = x_adv.clamp(0.0, 1.0)  # NaN stays NaN, and fails verification
-        places = self.rows[rows.cpu().numpy()]
-        self.found.forward[index, places] += access.forward_passes
-        self.found.backward[index, places] += access.backward_passes
+        self.found.count(turn.index, turn.number, self.rows[rows.cpu().numpy()], access)
         return x_adv, claimed
 
-    def _judge(self, rows: Tensor, x_adv: Tensor, claimed: Tensor, threat: Threat) -> None:
+    def _judge(
+        self, rows: Tensor, x_adv: Tensor, claimed: Tensor, threat: Threat, number: int
+    ) -> None:
         images, part = self.images, threat.narrow(rows)
         verdict = self.judge.verify(
             images.x[rows], images.pixels[rows], images.y[rows], x_adv, part
         )
+        stood = ~self.best.verdict.verified[rows]
         self.best.update(rows, x_adv, claimed, verdict)
+        self.broken_by[rows[stood & self.best.verdict.verified[rows]]] = number
 
     def _write_clean(self) -> None:
         images, found, rows = self.images, self.found, self.rows
@@ -193,6 +245,8 @@ class Batch:
         confidence = images.logits.double().softmax(dim=1).amax(dim=1)
         found.clean_confidence[rows] = confidence.cpu().numpy()
         found.clean_correct[rows] = correct(images.logits, images.y).cpu().numpy()
+        if found.radius is not None:
+            found.radius[rows] = np.where(found.clean_correct[rows], np.inf, 0.0)
         if found.target is not None and images.target is not None:
             found.target[rows] = images.target.cpu().numpy()
 
@@ -209,5 +263,6 @@ class Batch:
         found.prediction_8bit[at] = np.where(pixels, verdict.prediction_8bit.cpu().numpy(), -1)
         found.confidence_8bit[at] = np.where(pixels, verdict.confidence_8bit.cpu().numpy(), np.nan)
         found.fragile[at] = self.judge.fragile(best.x_adv, self.images.y, threat).cpu().numpy()
+        found.broken_by[at] = self.broken_by.cpu().numpy()
         found.images[at] = best.x_adv.cpu().numpy()
         found.images_8bit[at] = verdict.images_8bit.cpu().numpy()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from robustlab.adversarial.batch import Attacker, Batch, Images
 from robustlab.adversarial.fastpath import search_copy
@@ -22,7 +23,9 @@ from robustlab.adversarial.threats import choose_targets
 from robustlab.adversarial.verification import Judge
 from robustlab.backbones import Backbone
 from robustlab.data import Data
+from robustlab.outcome import Finding
 from robustlab.randomness import SampleRandom
+from robustlab.seeding import seeded
 from robustlab.units import Budget
 
 __all__ = ["BATCH", "evaluate"]
@@ -50,20 +53,38 @@ def evaluate(
     """
     backbone.accepts(data)
     budgets = attack.budgets(backbone.input_shape)
-    judge = Judge(backbone.network, backbone.dtype)
+    judge = Judge(backbone.network, backbone.dtype, attack.eot)
     network, dtype = search_copy(backbone.network, backbone.input_shape, fast=fast)
+    networks = [_as_attacked(stage, network, backbone) for _, stage in attack.stages()]
     found = _empty(attack, budgets, backbone, data)
-    with exact_kernels():
+    with exact_kernels(), seeded(seed):  # a random network draws from the global generator
         for first in range(0, len(data), batch):
             rows = np.arange(first, min(first + batch, len(data)))
             images = _load(attack, backbone, judge, data, rows, seed)
-            Batch(attack, budgets, network, dtype, judge, images, seed, found, rows).run()
+            Batch(attack, budgets, networks, dtype, judge, images, seed, found, rows).run()
     found.notes.extend(attack.notes())
+    found.findings = examine_attack(attack, found)
     return found
 
 
+def _as_attacked(stage: Attacker, network: nn.Module, backbone: Backbone) -> nn.Module:
+    """The network that a stage searches on: the shared copy, or the stage's own surrogate.
+
+    A surrogate exchanges layers by their names, which folding would take away.
+    """
+    if not stage.adapts:
+        return network
+    plain, _ = search_copy(backbone.network, backbone.input_shape, fast=False)
+    return stage.surrogate(plain).eval()
+
+
+def examine_attack(attack: Attacker, found: Found) -> list[Finding]:
+    """Placeholder until the detectors stand."""
+    return []
+
+
 def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
-    n, k = len(data), len(budgets)
+    n, k, stages = len(data), len(budgets), attack.stages()
     dtype = np.float64 if working_dtype(backbone) == torch.float64 else np.float32
     return Found(
         norm=attack.norm,
@@ -88,6 +109,15 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
         images_8bit=allocate((k, n, *data.shape), np.uint8),
         forward=np.zeros((k, n)),
         backward=np.zeros((k, n)),
+        stages=tuple(label for label, _ in stages),
+        radius=np.zeros(n) if attack.minimum_norm else None,
+        stage_seconds=np.zeros(len(stages)),
+        stage_forward=np.zeros((len(stages), n)),
+        stage_backward=np.zeros((len(stages), n)),
+        broken_by=np.full((k, n), -1, np.int64),
+        gradients=np.zeros(n, np.int64),
+        zero_gradients=np.zeros(n, np.int64),
+        broken_gradients=np.zeros(n, np.int64),
     )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustlab import statistics
-from robustlab.outcome import Metric, Outcome
+from robustlab.adversarial.access import TRACED, Access
+from robustlab.outcome import Finding, Metric, Outcome
 from robustlab.statistics import Rate
 
 __all__ = ["ByEps", "Found", "allocate"]
@@ -20,6 +21,7 @@ __all__ = ["ByEps", "Found", "allocate"]
 Array = NDArray[Any]
 
 _MAPPED_FROM = 1 << 30  # bytes; larger arrays live in a file that vanishes with the process
+_TRACED_IMAGES = 64  # whose losses are kept step by step
 _PICTURE_BYTES = 16 << 20  # what a cell spends on pixels, clean and adversarial each
 
 
@@ -57,6 +59,15 @@ class Found:
         fragile: verdict turns with batch size or precision.
         images: float [eps, n, C, H, W], the attack's best candidate; images_8bit: uint8.
         forward, backward: passes spent at that eps.
+        stages: names of the attacks of an ensemble, in their order; one without a name else.
+        broken_by: which stage broke the image, [eps, n]; -1 where none did.
+        stage_forward, stage_backward: passes by stage, [stages, n]; stage_seconds: [stages].
+        gradients, zero_gradients, broken_gradients: gradient steps an image, [n], and how many of
+            them were all zero, or held a NaN or an infinity.
+        radius: [n], the smallest verified perturbation whatever the budgets, inf where none was
+            found; of attacks that look for the smallest perturbation, None of others.
+        losses: (stage, eps) -> [m, steps], the loss that was ascended at each step, of the first
+            images; NaN once an image has left.
         attackable: targeted attacks leave out images whose label is the target.
     """
 
@@ -82,7 +93,35 @@ class Found:
     images_8bit: Array
     forward: Array
     backward: Array
+    stages: tuple[str, ...]
+    broken_by: Array
+    stage_forward: Array
+    stage_backward: Array
+    stage_seconds: Array
+    gradients: Array
+    zero_gradients: Array
+    broken_gradients: Array
+    radius: Array | None
+    losses: dict[tuple[int, int], Array] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, index: int, stage: int, rows: Array, access: Access) -> None:
+        """Add what one search of the images ``rows`` at one eps took and saw."""
+        self.forward[index, rows] += access.forward_passes
+        self.backward[index, rows] += access.backward_passes
+        self.stage_forward[stage, rows] += access.forward_passes
+        self.stage_backward[stage, rows] += access.backward_passes
+        trace = access.trace
+        self.gradients[rows] += trace.steps
+        self.zero_gradients[rows] += trace.zero
+        self.broken_gradients[rows] += trace.broken
+        kept = rows < _TRACED_IMAGES
+        if trace.loss.shape[1] and kept.any():
+            size = (min(_TRACED_IMAGES, len(self.ids)), TRACED)
+            curves = self.losses.setdefault((stage, index), np.full(size, np.nan, np.float32))
+            new = kept & np.isnan(curves[np.where(kept, rows, 0), 0])  # the first search only
+            curves[rows[new], : trace.loss.shape[1]] = trace.loss[new]
 
     @property
     def passes(self) -> Array:
@@ -151,15 +190,47 @@ class Found:
             "clean_correct": self.clean_correct,
             "forward": self.forward.sum(axis=0),
             "backward": self.backward.sum(axis=0),
+            "gradients": self.gradients,
+            "zero_gradients": self.zero_gradients,
+            "broken_gradients": self.broken_gradients,
         }
+        if self.radius is not None:
+            samples["radius"] = self.radius
         if self.target is not None:
             samples |= {"target": self.target, "attackable": self.attackable}
         metrics = {"clean_accuracy": Metric("clean_correct")}
         for row, eps in enumerate(self.eps):
             samples |= self._columns(row, eps)
             metrics |= self._metrics(eps)
+        return Outcome(
+            samples,
+            {**self._pictures(), **self._curves()},
+            (),
+            metrics,
+            tuple(self.notes),
+            self._cost(),
+            tuple(self.findings),
+        )
+
+    def _cost(self) -> dict[str, float]:
         cost = {"forward": float(self.forward.sum()), "backward": float(self.backward.sum())}
-        return Outcome(samples, self._pictures(), (), metrics, tuple(self.notes), cost)
+        for number, name in enumerate(self.stages if len(self.stages) > 1 else ()):
+            cost |= {
+                f"forward[{name}]": float(self.stage_forward[number].sum()),
+                f"backward[{name}]": float(self.stage_backward[number].sum()),
+                f"seconds[{name}]": float(self.stage_seconds[number]),
+                f"images[{name}]": float((self.stage_forward[number] > 0).sum()),
+            }
+        return cost
+
+    def _curves(self) -> dict[str, Array]:
+        """``loss[stage][eps=...]``: the losses step by step, cut where none goes on."""
+        found = {}
+        for (stage, index), curve in self.losses.items():
+            name = f"[{self.stages[stage]}]" if len(self.stages) > 1 else ""
+            wide = int((~np.isnan(curve)).any(axis=0).sum())
+            found[f"loss{name}[eps={self.eps[index]}]"] = curve[:, :wide]
+        return found
 
     def _columns(self, row: int, eps: str) -> dict[str, Array]:
         columns = {
@@ -171,6 +242,9 @@ class Found:
             "adversarial_confidence": self.confidence,
             "fragile": self.fragile,
         }
+        if len(self.stages) > 1:
+            names = np.array(["", *self.stages])
+            columns["broken_by"] = names[self.broken_by + 1]
         return {f"{name}[eps={eps}]": column[row] for name, column in columns.items()}
 
     def _metrics(self, eps: str) -> dict[str, Metric]:

@@ -2,7 +2,8 @@
 
 All tensors are batches [n, C, H, W]; a perturbation is ``delta = x_adv - x``. Clipping to the box
 [0, 1] comes after the projection: since x is inside the box it can only shrink every |delta_i|, so
-the budget still holds.
+the budget still holds. A radius ``eps`` is a number, or a column [n, 1, 1, 1] where each image has
+its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from robustlab.randomness import SampleRandom
 
-__all__ = ["GEOMETRIES", "Geometry", "distance"]
+__all__ = ["GEOMETRIES", "Geometry", "Radius", "distance"]
+
+Radius = float | Tensor
 
 _TINY = 1e-12  # keeps a zero gradient from dividing by zero; it then gives a zero step
 
@@ -25,10 +28,10 @@ class Geometry(Protocol):
     def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
         """Direction of unit norm that raises a linear loss fastest, from iterate ``x``."""
 
-    def project(self, delta: Tensor, eps: float) -> Tensor:
+    def project(self, delta: Tensor, eps: Radius) -> Tensor:
         """Closest (Euclidean) perturbation of norm at most ``eps``."""
 
-    def random(self, x: Tensor, eps: float, random: SampleRandom) -> Tensor:
+    def random(self, x: Tensor, eps: Radius, random: SampleRandom) -> Tensor:
         """A perturbation drawn uniformly from the ball, before clipping to the box."""
 
 
@@ -41,17 +44,21 @@ def _drawn(values: object, like: Tensor) -> Tensor:
     return torch.as_tensor(values, dtype=like.dtype, device=like.device)
 
 
+def _like(radius: Radius, like: Tensor) -> Tensor:
+    return torch.as_tensor(radius, dtype=like.dtype, device=like.device)
+
+
 class Linf:
     """Sign steps, clipping (Kurakin et al. 2017; Madry et al. 2018)."""
 
     def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
         return gradient.sign()
 
-    def project(self, delta: Tensor, eps: float) -> Tensor:
-        return delta.clamp(-eps, eps)
+    def project(self, delta: Tensor, eps: Radius) -> Tensor:
+        return torch.minimum(torch.maximum(delta, _like(-eps, delta)), _like(eps, delta))
 
-    def random(self, x: Tensor, eps: float, random: SampleRandom) -> Tensor:
-        return _drawn(random.uniform(x.shape[1:], -eps, eps), x)
+    def random(self, x: Tensor, eps: Radius, random: SampleRandom) -> Tensor:
+        return _drawn(random.uniform(x.shape[1:], -1.0, 1.0), x) * eps
 
 
 class L2:
@@ -61,16 +68,16 @@ class L2:
         norms = gradient.flatten(1).norm(dim=1).clamp_min(_TINY)
         return gradient / _column(norms, gradient)
 
-    def project(self, delta: Tensor, eps: float) -> Tensor:
-        norms = delta.flatten(1).norm(dim=1).clamp_min(_TINY)
-        return delta * _column((eps / norms).clamp_max(1.0), delta)
+    def project(self, delta: Tensor, eps: Radius) -> Tensor:
+        norms = _column(delta.flatten(1).norm(dim=1).clamp_min(_TINY), delta)
+        return delta * (eps / norms).clamp_max(1.0)
 
-    def random(self, x: Tensor, eps: float, random: SampleRandom) -> Tensor:
+    def random(self, x: Tensor, eps: Radius, random: SampleRandom) -> Tensor:
         """A Gaussian direction at radius u^(1/d), u uniform: uniform in the ball."""
         direction = _drawn(random.normal(x.shape[1:]), x)
         radius = _drawn(random.uniform(()), x) ** (1.0 / x[0].numel())
         norms = direction.flatten(1).norm(dim=1).clamp_min(_TINY)
-        return direction * _column(eps * radius / norms, direction)
+        return direction * _column(radius / norms, direction) * eps
 
 
 class L1:
@@ -92,8 +99,9 @@ class L1:
         )
         return step / _column(step.flatten(1).abs().sum(dim=1).clamp_min(_TINY), step)
 
-    def project(self, delta: Tensor, eps: float) -> Tensor:
+    def project(self, delta: Tensor, eps: Radius) -> Tensor:
         flat = delta.flatten(1)
+        eps = eps.flatten(1) if isinstance(eps, Tensor) else eps
         size = flat.abs()
         outside = size.sum(dim=1, keepdim=True) > eps
         ordered = size.sort(dim=1, descending=True).values
@@ -105,13 +113,13 @@ class L1:
         shrunk = flat.sign() * (size - threshold).clamp_min(0.0)
         return torch.where(outside, shrunk, flat).view_as(delta)
 
-    def random(self, x: Tensor, eps: float, random: SampleRandom) -> Tensor:
+    def random(self, x: Tensor, eps: Radius, random: SampleRandom) -> Tensor:
         """Spacings of exponentials with random signs: uniform in the ball (Barthe et al. 2005)."""
         size = _drawn(random.exponential(x.shape[1:]), x)
         spare = _drawn(random.exponential(()), x)
         signs = _drawn(random.uniform(x.shape[1:], -1.0, 1.0), x).sign()
         total = size.flatten(1).sum(dim=1) + spare
-        return signs * size * _column(eps / total, size)
+        return signs * size / _column(total, size) * eps
 
 
 GEOMETRIES: dict[str, Geometry] = {"linf": Linf(), "l2": L2(), "l1": L1()}

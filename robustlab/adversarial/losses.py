@@ -12,7 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["LOSSES", "Loss", "correct", "cross_entropy", "fooled", "margin"]
+from robustlab.errors import BadRequest, choices
+
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "correct",
+    "cross_entropy",
+    "dlr",
+    "find_loss",
+    "fooled",
+    "margin",
+]
 
 Loss = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
@@ -40,6 +51,28 @@ def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     return value.nan_to_num(nan=torch.inf if target is None else -torch.inf)
 
 
+def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """Difference of logits ratio, shape [n]: the margin in units of the spread of the top logits,
+    so that neither scaling nor shifting the logits changes it.
+
+    Untargeted: ``-(z_y - max_other) / (z_1st - z_3rd)``; with a target:
+    ``-(z_y - z_t) / (z_1st - (z_3rd + z_4th) / 2)``. Croce and Hein (2020), equations 6 and 7. With
+    fewer than three classes (four with a target) there is no such spread, and the difference is
+    taken as it is.
+    """
+    own = logits.gather(1, y[:, None]).squeeze(1)
+    ordered = logits.sort(dim=1, descending=True).values
+    if target is None:
+        rival = logits.scatter(1, y[:, None], -torch.inf).amax(dim=1)
+        least, low = 3, ordered[:, 2:3]
+    else:
+        rival = logits.gather(1, target[:, None]).squeeze(1)
+        least, low = 4, ordered[:, 2:4]
+    if logits.shape[1] < least:
+        return rival - own
+    return (rival - own) / (ordered[:, 0] - low.mean(dim=1) + 1e-12)
+
+
 def correct(logits: Tensor, y: Tensor) -> Tensor:
     """Whether the prediction (argmax) is the label, bool [n]; logits with a NaN say nothing."""
     return (logits.argmax(dim=1) == y) & ~logits.isnan().any(dim=1)
@@ -50,4 +83,17 @@ def fooled(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     return ~correct(logits, y) if target is None else correct(logits, target)
 
 
-LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin}
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+
+
+def find_loss(loss: str | Loss) -> Loss:
+    """A loss by its name; a function is taken as it is.
+
+    Raises:
+        BadRequest: no loss of that name.
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise BadRequest(f"unknown loss {loss!r}{choices(loss, LOSSES)}")
+    return LOSSES[loss]

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from robustlab.adversarial.access import Access
-from robustlab.adversarial.geometry import Geometry
-from robustlab.adversarial.losses import LOSSES, fooled, margin
+from robustlab.adversarial.geometry import Geometry, Radius
+from robustlab.adversarial.gradients import look
+from robustlab.adversarial.losses import Loss, find_loss, fooled, margin
 from robustlab.adversarial.threats import Threat
-from robustlab.errors import BadRequest, choices
 
 __all__ = ["gradient_search"]
 
@@ -51,8 +51,8 @@ def gradient_search(
     threat: Threat,
     *,
     steps: int,
-    step_size: float,
-    loss: str = "ce",
+    step_size: Radius,
+    loss: str | Loss = "ce",
     keep_best: bool = True,
     early_exit: bool = True,
     geometry: Geometry | None = None,
@@ -65,8 +65,8 @@ def gradient_search(
         start: first iterate, inside the ball and the box.
         threat: ball and goal.
         steps: number of gradient steps, at least 1.
-        step_size: length of a step in the threat's norm, on the [0, 1] scale.
-        loss: ``"ce"`` or ``"margin"``.
+        step_size: length of a step in the threat's norm, a number or a column [n, 1, 1, 1].
+        loss: a name of `LOSSES`, or a function ``(logits, y, target) -> [n]`` to drive upwards.
         keep_best: return the iterate with the largest margin instead of the last one.
         early_exit: images that the lab has verified as fooled leave at once.
         geometry: steps and projection, if not the threat's own.
@@ -75,15 +75,14 @@ def gradient_search(
         ``(x_adv, claimed)``: the iterates [n, C, H, W] and whether the network, as the search saw
         it, is fooled by them, bool [n].
     """
-    if loss not in LOSSES:
-        raise BadRequest(f"unknown loss {loss!r}{choices(loss, LOSSES)}")
+    ascended = find_loss(loss)
     shape = geometry or threat.geometry
     best, claimed = start.clone(), torch.zeros_like(y, dtype=torch.bool)
     best_margin = torch.full_like(x[:, 0, 0, 0], -torch.inf)
     batch = _Batch(model, torch.arange(len(x), device=x.device), x, y, threat, start)
     for step in range(steps + 1):
         last = step == steps
-        logits, gradient = _evaluate(batch, loss, with_gradient=not last)
+        logits, gradient = _evaluate(batch, ascended, with_gradient=not last)
         hit = fooled(logits, batch.y, batch.threat.target)
         value = margin(logits, batch.y, batch.threat.target)
         better = value > best_margin[batch.rows] if keep_best else torch.full_like(hit, last)
@@ -105,19 +104,10 @@ def gradient_search(
     return best, claimed
 
 
-def _evaluate(batch: _Batch, loss: str, *, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
+def _evaluate(batch: _Batch, loss: Loss, *, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
     """Logits and, unless it is the last look, the gradient of the summed loss by the images."""
-    if not with_gradient:
-        with torch.no_grad():
-            return batch.model(batch.x_adv), None
-    with torch.enable_grad():
-        iterate = batch.x_adv.detach().requires_grad_(True)
-        logits = batch.model(iterate)
-        if not logits.requires_grad:
-            raise BadRequest(
-                "the network cuts the gradient between image and logits, so a gradient attack has "
-                "nothing to follow; take foolbox:HopSkipJumpAttack, which needs predictions alone"
-            )
-        total = LOSSES[loss](logits, batch.y, batch.threat.target).sum()
-        (gradient,) = torch.autograd.grad(total, iterate)
-    return logits.detach(), gradient
+    if with_gradient:
+        logits, _, gradient = look(batch.model, batch.x_adv, batch.y, batch.threat.target, loss)
+        return logits, gradient
+    with torch.no_grad():
+        return batch.model(batch.x_adv), None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from robustlab.adversarial.geometry import GEOMETRIES, Geometry, distance
+from robustlab.adversarial.geometry import GEOMETRIES, Geometry, Radius, distance
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
 
@@ -23,13 +23,13 @@ class Threat:
 
     Attributes:
         norm: ``"linf"``, ``"l2"`` or ``"l1"``.
-        eps: radius on the [0, 1] pixel scale.
+        eps: radius on the [0, 1] pixel scale; a column [n, 1, 1, 1] where each image has its own.
         target: class to reach an image, int64 [n]; None for an untargeted attack, whose goal is any
             class but the true one.
     """
 
     norm: str
-    eps: float
+    eps: Radius
     target: Tensor | None = None
 
     @property
@@ -39,7 +39,9 @@ class Threat:
 
     def narrow(self, rows: Tensor) -> Threat:
         """The same threat for some of the images."""
-        return self if self.target is None else replace(self, target=self.target[rows])
+        eps = self.eps[rows] if isinstance(self.eps, Tensor) else self.eps
+        target = None if self.target is None else self.target[rows]
+        return replace(self, eps=eps, target=target)
 
     def constrain(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Project on the ball around ``x``, then clip to the box [0, 1]."""

@@ -75,7 +75,7 @@ def to_8bit(x_adv: Tensor, clean_8bit: Tensor, threat: Threat) -> Tensor:
     levels = torch.where((levels - nearest).abs() < _SNAP, nearest, levels)
     steps = (levels - clean).trunc()
     if threat.norm == "linf":
-        most = float(int(threat.eps * 255.0 * (1 + _RELATIVE_SLACK) + 1e-9))
+        most = float(int(float(threat.eps) * 255.0 * (1 + _RELATIVE_SLACK) + 1e-9))
         steps = steps.clamp(-most, most)
     return (clean + steps).clamp(0, 255).to(torch.uint8)
 
@@ -83,7 +83,7 @@ def to_8bit(x_adv: Tensor, clean_8bit: Tensor, threat: Threat) -> Tensor:
 def budget_slack(x: Tensor, threat: Threat) -> float:
     """How far beyond eps a perturbation may measure for float32 rounding alone."""
     power = {"linf": 0.0, "l2": 0.5, "l1": 1.0}[threat.norm]
-    return threat.eps * _RELATIVE_SLACK + _PIXEL_SLACK * math.pow(x[0].numel(), power)
+    return float(threat.eps) * _RELATIVE_SLACK + _PIXEL_SLACK * math.pow(x[0].numel(), power)
 
 
 class Judge:
@@ -92,17 +92,23 @@ class Judge:
     Args:
         network: the original network, from [0, 1] images to logits, in its own dtype.
         dtype: that dtype; images and logits stay in their own, float32 or float64.
+        draws: passes whose mean logits decide, for a network that answers at random.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, network: nn.Module, dtype: torch.dtype = torch.float32, draws: int = 1
+    ) -> None:
         self.network = network
         self.dtype = dtype
+        self.draws = draws
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits without gradients."""
         with torch.no_grad():
             logits: Tensor = self.network(x.to(self.dtype))
-        return logits.to(x.dtype)
+            for _ in range(self.draws - 1):
+                logits = logits + self.network(x.to(self.dtype))
+        return (logits / self.draws if self.draws > 1 else logits).to(x.dtype)
 
     def within(self, x_adv: Tensor, x: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
         """Whether candidates are finite, in the box and in the budget, [n]; and their distance."""

@@ -92,7 +92,7 @@ def ascend(
     start: Tensor,
     threat: Threat,
     steps: int,
-    step: float,
+    step: float | Tensor,
     loss: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Projected steepest ascent of ``loss(logits)`` from ``start``; the last iterate."""

@@ -19,20 +19,26 @@ from robustlab.errors import BadRequest
 from robustlab.registry import resolve
 
 EPS = {"linf": ["0.05", "0.15"], "l2": ["0.5", "1.5"], "l1": ["4", "12"]}
+# Parameters that keep a search short, where an attack has them, and those that it cannot do without.
+SMALL = {"steps": 8, "queries": 60, "targets": 3, "rounds": 5}
+NEEDED = {"ensemble": {"attacks": ["fgsm", {"use": "pgd", "steps": 8}]}}
+UNTARGETED = ("autoattack",)
 MATRIX = [
     (entry.name, norm, target)
     for entry in catalogue.entries().values()
     if entry.kind == "attack"
     for norm in entry.facts["norms"]
     for target in (None, "next")
+    if target is None or entry.name not in UNTARGETED
 ]
 
 
 def _attack(name: str, norm: str, target: str | None, **params: Any) -> Attack:
     registered = resolve(name)
-    if "steps" in {p.name for p in catalogue.entries()[name].parameters}:
-        params.setdefault("steps", 8)
-    bound = bind(registered, {"norm": norm, "eps": EPS[norm], "target": target, **params})
+    known = {p.name for p in catalogue.entries()[name].parameters}
+    small = {key: value for key, value in SMALL.items() if key in known}
+    needed = {**small, **NEEDED.get(name, {}), **params}
+    bound = bind(registered, {"norm": norm, "eps": EPS[norm], "target": target, **needed})
     attack: Attack = registered.obj(**bound)
     return attack
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,9 @@ def test_restarts_that_repeat_one_start_are_caught(
     """Mutant of the test above: every restart draws the first start."""
     whole = Batch._search
     monkeypatch.setattr(
-        Batch, "_search", lambda self, rows, threat, restart, i: whole(self, rows, threat, 0, i)
+        Batch,
+        "_search",
+        lambda self, rows, threat, turn: whole(self, rows, threat, replace(turn, restart=0)),
     )
     one = attack("pgd", lenet, digits, eps=["0.08"], steps=2, restarts=1)
     many = attack("pgd", lenet, digits, eps=["0.08"], steps=2, restarts=6)
@@ -126,23 +129,21 @@ def test_margin_is_positive_exactly_when_fooled() -> None:
     assert not torch.equal((logits.amax(1) - masked) > 0, fooled(logits, y))
 
 
-def test_losses_are_summed_not_averaged(
-    lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_losses_are_summed_not_averaged(lenet: Backbone, digits: Data) -> None:
     """An image's steps do not shrink with its batch; a batch mean in an L-raw search would."""
     x, y = _inputs(digits)
     access = Access(search_copy(lenet.network, lenet.input_shape)[0], len(x))
     batch = search_module._Batch(access, torch.arange(len(x)), x, y, Threat("linf", 0.1), x)
-    _, together = search_module._evaluate(batch, "ce", with_gradient=True)
+    _, together = search_module._evaluate(batch, cross_entropy, with_gradient=True)
     one = search_module._Batch(
         access.narrow(torch.tensor([0])), torch.arange(1), x[:1], y[:1], Threat("linf", 0.1), x[:1]
     )
-    _, alone = search_module._evaluate(one, "ce", with_gradient=True)
+    _, alone = search_module._evaluate(one, cross_entropy, with_gradient=True)
     assert together is not None
     assert alone is not None
     assert torch.allclose(together[:1], alone, rtol=1e-4, atol=1e-7)
-    monkeypatch.setitem(LOSSES, "ce", lambda lo, y, t: cross_entropy(lo, y, t) / len(lo))
-    _, mean = search_module._evaluate(batch, "ce", with_gradient=True)
+    averaged = lambda logits, y, target: cross_entropy(logits, y, target) / len(logits)  # noqa: E731
+    _, mean = search_module._evaluate(batch, averaged, with_gradient=True)
     assert mean is not None
     assert not torch.allclose(mean[:1], alone, rtol=1e-4, atol=1e-7)
 
