@@ -32,5 +32,5 @@ class Noise(Attack):
             delta = direction.sign() * threat.eps
         else:
             length = size.norm(p=2 if threat.norm == "l2" else 1, dim=1)
-            delta = direction * (threat.eps / length).view(-1, 1, 1, 1)
+            delta = direction / length.view(-1, 1, 1, 1) * threat.eps
         return threat.constrain(x + delta, x)

@@ -271,6 +271,5 @@ def _source(bound: Bound) -> str:
     """Fingerprint of the probe's code; an ensemble's is also that of its members."""
     if bound.registered.kind != "attack":
         return bound.registered.source
-    names = [name for name, _ in bound.registered.obj(**bound.params).members()]
-    members = [resolve(name).source for name in names]
+    members = [resolve(name).source for name in bound.registered.obj(**bound.params).uses()]
     return identity([bound.registered.source, *members]) if members else bound.registered.source

@@ -77,7 +77,7 @@ def test_an_int_passes_for_a_float(given, bound):
     ("name", "params", "told"),
     [
         ("pgd", {**PGD, "step": 5}, "unknown parameter 'step' of 'pgd'; did you mean 'steps'?"),
-        ("pgd", {**PGD, "zzz": 5}, "unknown parameter 'zzz' of 'pgd'; there is early_exit, eps"),
+        ("pgd", {**PGD, "zzz": 5}, "unknown parameter 'zzz' of 'pgd'; there is early_exit, eot, eps"),
         ("pgd", {}, "'pgd' needs a parameter 'eps'; `robustlab show pgd` tells what it is"),
         ("pgd", {**PGD, "steps": "5"}, "parameter 'steps' of 'pgd' must be int, not '5'"),
         ("pgd", {**PGD, "steps": 2.5}, "parameter 'steps' of 'pgd' must be int, not 2.5"),
@@ -141,7 +141,7 @@ def test_type_check_kills(monkeypatch):
     ("name", "told"),
     [
         ("pgdd", "unknown attack or probe 'pgdd'; did you mean 'pgd'?"),
-        ("xxxxxx", "there is bim, clean, fgsm, noise, pgd"),
+        ("xxxxxx", "there is apgd, apgdt, autoattack, bim,"),
         ("foolbox:L2CarliniWagner", "did you mean 'L2CarliniWagnerAttack'?"),
         ("fulbox:L2", "unknown attack or probe 'fulbox:L2'"),
         ("./nowhere.py:x", "./nowhere.py is not a file; write ./mine.py:name, seen from"),

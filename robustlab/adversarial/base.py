@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 from torch import Tensor, nn
 
 from robustlab.adversarial.access import Access
+from robustlab.adversarial.auto_pgd import auto_pgd
 from robustlab.adversarial.evaluate import BATCH, evaluate
 from robustlab.adversarial.found import Found
 from robustlab.adversarial.gradients import StraightThrough, look
-from robustlab.adversarial.losses import find_loss
+from robustlab.adversarial.losses import Loss, find_loss, fooled
 from robustlab.adversarial.search import gradient_search
+from robustlab.adversarial.segment import shorten
 from robustlab.adversarial.threats import Threat
 from robustlab.binding import bind
 from robustlab.errors import BadRequest, choices
@@ -117,6 +119,10 @@ class Attack:
         """
         return ()
 
+    def uses(self) -> Sequence[str]:
+        """Names of other attacks whose code decides this one's numbers."""
+        return [name for name, _ in self.members()]
+
     def objective(self, logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
         """The loss to ascend, an image, [n]: the one named by the parameter ``loss``, if any."""
         return find_loss(getattr(self, "loss", "ce"))(logits, y, target)
@@ -136,6 +142,11 @@ class Attack:
         settings = {"loss": self.objective, "early_exit": self.early_exit, **kwargs}
         return gradient_search(*args, **settings)
 
+    def auto_pgd(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Auto-PGD on the objective; see `auto_pgd.auto_pgd`."""
+        settings = {"loss": self.objective, "early_exit": self.early_exit, **kwargs}
+        return auto_pgd(*args, **settings)
+
     @property
     def adapts(self) -> bool:
         """Whether the attack brings a surrogate of its own."""
@@ -154,17 +165,42 @@ class Attack:
         members = self.members()
         if not members:
             return (("", self),)
-        return tuple((_stage_name(*member), self._member(*member)) for member in members)
+        return tuple((_stage_name(*member), self.member(*member)) for member in members)
 
     def stages(self) -> Sequence[tuple[str, Attack]]:
         """The attacks that run, by name: an ensemble's members, or this attack alone."""
         return self._stages
 
     def look(
-        self, model: Access, x_adv: Tensor, y: Tensor, threat: Threat
+        self,
+        model: Access,
+        x_adv: Tensor,
+        y: Tensor,
+        target: Tensor | None = None,
+        loss: Loss | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits [n, K], the objective [n] and its gradient by the images; see `gradients.look`."""
-        return look(model, x_adv, y, threat.target, self.objective)
+        """Logits [n, K], loss [n] (none: the objective), its gradient; see `gradients.look`."""
+        return look(model, x_adv, y, target, loss or self.objective)
+
+    @staticmethod
+    def shorten(*args: Any, **kwargs: Any) -> Tensor:
+        """Bisection towards the clean image; see `segment.shorten`."""
+        return shorten(*args, **kwargs)
+
+    @staticmethod
+    def fooled(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+        """Whether the attack has its goal, bool [n]; see `losses.fooled`."""
+        return fooled(logits, y, target)
+
+    def member(self, name: str, params: Mapping[str, Any]) -> Attack:
+        """Another attack with this one's eps, norm, target, eot and early exit, and ``params``."""
+        shared = {key: getattr(self, key) for key in ("eps", "norm", "target", "eot")}
+        found = resolve(name)
+        if found.kind != "attack":
+            raise BadRequest(f"{name!r} is a probe, not an attack; name one of `list attacks`")
+        settings = {**shared, "early_exit": self.early_exit, **params}
+        made: Attack = found.obj(**bind(found, settings))
+        return made
 
     def at_least(self, name: str, smallest: float) -> None:
         """Refuse a parameter below its smallest sensible value."""
@@ -177,16 +213,8 @@ class Attack:
 
     def cost_of(self, member: tuple[str, Mapping[str, Any]]) -> int:
         """Passes an image that a member would take, its restarts included."""
-        stage = self._member(*member)
+        stage = self.member(*member)
         return stage.restarts * stage.passes()
-
-    def _member(self, name: str, params: Mapping[str, Any]) -> Attack:
-        shared = {key: getattr(self, key) for key in ("eps", "norm", "target", "eot")}
-        found = resolve(name)
-        if found.kind != "attack":
-            raise BadRequest(f"{name!r} is a probe, not an attack; an ensemble is of attacks")
-        made: Attack = found.obj(**bind(found, {**shared, "early_exit": self.early_exit, **params}))
-        return made
 
     def one_of(self, name: str, allowed: Sequence[str]) -> None:
         """Refuse a parameter that is not one of the ``allowed`` words."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustlab.randomness import SampleRandom
 
-__all__ = ["GEOMETRIES", "Geometry", "Radius", "distance"]
+__all__ = ["GEOMETRIES", "Geometry", "Radius", "column", "distance", "project_l1_in_box"]
 
 Radius = float | Tensor
 
@@ -35,7 +35,7 @@ class Geometry(Protocol):
         """A perturbation drawn uniformly from the ball, before clipping to the box."""
 
 
-def _column(values: Tensor, like: Tensor) -> Tensor:
+def column(values: Tensor, like: Tensor) -> Tensor:
     """[n] -> [n, 1, 1, 1] for products with a batch."""
     return values.view(-1, *([1] * (like.dim() - 1)))
 
@@ -66,10 +66,10 @@ class L2:
 
     def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
         norms = gradient.flatten(1).norm(dim=1).clamp_min(_TINY)
-        return gradient / _column(norms, gradient)
+        return gradient / column(norms, gradient)
 
     def project(self, delta: Tensor, eps: Radius) -> Tensor:
-        norms = _column(delta.flatten(1).norm(dim=1).clamp_min(_TINY), delta)
+        norms = column(delta.flatten(1).norm(dim=1).clamp_min(_TINY), delta)
         return delta * (eps / norms).clamp_max(1.0)
 
     def random(self, x: Tensor, eps: Radius, random: SampleRandom) -> Tensor:
@@ -77,7 +77,7 @@ class L2:
         direction = _drawn(random.normal(x.shape[1:]), x)
         radius = _drawn(random.uniform(()), x) ** (1.0 / x[0].numel())
         norms = direction.flatten(1).norm(dim=1).clamp_min(_TINY)
-        return direction * _column(radius / norms, direction) * eps
+        return direction * column(radius / norms, direction) * eps
 
 
 class L1:
@@ -95,9 +95,9 @@ class L1:
         size = gradient.masked_fill(stopped, 0.0).abs()
         threshold = size.flatten(1).quantile(self.quantile, dim=1)
         step = torch.where(
-            (size >= _column(threshold, size)) & ~stopped, gradient.sign(), torch.zeros_like(size)
+            (size >= column(threshold, size)) & ~stopped, gradient.sign(), torch.zeros_like(size)
         )
-        return step / _column(step.flatten(1).abs().sum(dim=1).clamp_min(_TINY), step)
+        return step / column(step.flatten(1).abs().sum(dim=1).clamp_min(_TINY), step)
 
     def project(self, delta: Tensor, eps: Radius) -> Tensor:
         flat = delta.flatten(1)
@@ -119,7 +119,36 @@ class L1:
         spare = _drawn(random.exponential(()), x)
         signs = _drawn(random.uniform(x.shape[1:], -1.0, 1.0), x).sign()
         total = size.flatten(1).sum(dim=1) + spare
-        return signs * size / _column(total, size) * eps
+        return signs * size / column(total, size) * eps
+
+
+def project_l1_in_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
+    """Closest perturbation with L1 norm at most ``eps`` and ``x + delta`` in [0, 1], exactly.
+
+    The box lets coordinate i move by at most ``room_i`` in the direction of ``delta_i``, and the
+    dual variable takes the same amount t from all: ``min(max(|delta_i| - t, 0), room_i)``. Their
+    sum falls with t in straight pieces, with corners at ``|delta_i|`` and ``|delta_i| - room_i``;
+    sorting the corners finds the t at which it is eps (problem of Croce and Hein 2021, section 3).
+    """
+    flat, clean = delta.flatten(1).double(), x.flatten(1).double()
+    size = flat.abs()
+    room = torch.where(flat > 0, 1.0 - clean, clean)
+    radius = eps.flatten(1).double() if isinstance(eps, Tensor) else eps
+    starts = (size - room).clamp_min(0.0)  # where a coordinate begins to fall
+    corners = torch.cat([starts, size], dim=1)
+    slopes = torch.cat([torch.ones_like(size), -torch.ones_like(size)], dim=1)
+    corners, order = corners.sort(dim=1)
+    falling = slopes.gather(1, order).cumsum(dim=1)
+    gaps = torch.diff(corners, dim=1, prepend=torch.zeros_like(corners[:, :1]))
+    before = torch.cat([torch.zeros_like(falling[:, :1]), falling[:, :-1]], dim=1)
+    whole = torch.minimum(size, room).sum(dim=1, keepdim=True)
+    sums = whole - (before * gaps).cumsum(dim=1)  # at each corner
+    last = (sums > radius).sum(dim=1, keepdim=True).clamp(1, corners.shape[1]) - 1
+    excess = sums.gather(1, last) - radius
+    share = corners.gather(1, last) + excess / falling.gather(1, last).clamp_min(1.0)
+    taken = torch.where(whole > radius, share, torch.zeros_like(share))
+    moved = torch.minimum((size - taken).clamp_min(0.0), room)
+    return (flat.sign() * moved).view_as(delta).to(delta.dtype)
 
 
 GEOMETRIES: dict[str, Geometry] = {"linf": Linf(), "l2": L2(), "l1": L1()}

@@ -95,11 +95,12 @@ def gradient_search(
                 rows = batch.rows[gone]
                 best[rows], claimed[rows] = batch.x_adv[gone], True
                 gradient = gradient[~gone] if gradient is not None else None
+                step_size = step_size[~gone] if isinstance(step_size, Tensor) else step_size
                 batch = batch.keep(~gone)
         if gradient is None or len(batch.rows) == 0:
             break
         move = shape.ascent(gradient, batch.x_adv).mul_(step_size).add_(batch.x_adv)
-        delta = shape.project(move.sub_(batch.x), threat.eps)
+        delta = shape.project(move.sub_(batch.x), batch.threat.eps)
         batch.x_adv = (batch.x + delta).clamp_(0.0, 1.0)
     return best, claimed
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from robustlab.adversarial.geometry import GEOMETRIES, Geometry, Radius, distance
+from robustlab.adversarial.geometry import GEOMETRIES, Geometry, Radius, distance, project_l1_in_box
+from robustlab.adversarial.hyperplane import project_on_hyperplane
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
 
@@ -44,8 +45,18 @@ class Threat:
         return replace(self, eps=eps, target=target)
 
     def constrain(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Project on the ball around ``x``, then clip to the box [0, 1]."""
+        """The point of the ball around ``x`` and of the box [0, 1] that is closest to ``x_adv``.
+
+        In L2 it is near that point: projected on the ball, then clipped to the box.
+        """
+        if self.norm == "l1":
+            return (x + project_l1_in_box(x_adv - x, x, self.eps)).clamp(0.0, 1.0)
         return (x + self.geometry.project(x_adv - x, self.eps)).clamp(0.0, 1.0)
+
+    def to_hyperplane(self, x: Tensor, normal: Tensor, offset: Tensor) -> Tensor:
+        """Smallest perturbation of ``x`` [n, C, H, W] to ``normal . z = offset``, in the box."""
+        flat = project_on_hyperplane(x.flatten(1), normal.flatten(1), offset, self.norm)
+        return flat.view_as(x)
 
     def random_start(self, x: Tensor, random: SampleRandom) -> Tensor:
         """A point drawn uniformly from the ball, clipped to the box."""
