@@ -81,6 +81,8 @@ class TargetedAPGD(APGD):
         found, claimed = start.clone(), torch.zeros_like(y, dtype=torch.bool)
         rows = torch.arange(len(y), device=y.device)
         for rank in range(min(self.targets, logits.shape[1] - 1)):
+            if len(rows) == 0:
+                break
             part = rng.narrow(rows.tolist())
             begin = start[rows] if rank == 0 else self.start(x[rows], threat.narrow(rows), part)
             x_adv, hit = self.auto_pgd(

@@ -15,8 +15,8 @@ class FMN(Attack):
     """Fast minimum-norm attack (Pintor et al. 2021, algorithm 1): a few passes for each radius.
 
     Every image has a ball of its own. Until the image is fooled the ball is where the linearised
-    boundary is expected, or a little larger than before; then it shrinks by a share with each step that fools and grows with each
-    that does not, the share falling to nothing.
+    boundary is expected, or a little larger than before; then it shrinks by a share with each step
+    that fools and grows with each that does not, the share falling to nothing.
     """
 
     paper: ClassVar[str] = "Pintor, Roli, Brendel, Biggio 2021, arXiv:2102.12827"

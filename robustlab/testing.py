@@ -7,16 +7,21 @@ attack of the catalogue; the tests also show that each oracle fails on something
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustlab.adversarial import Attack, Found, Judge, Threat
+from robustlab.adversarial import Access, Attack, Found, Judge, Threat
+from robustlab.adversarial.geometry import distance
 from robustlab.adversarial.images import load_pixels
+from robustlab.adversarial.losses import fooled
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.identity import fingerprint
+from robustlab.randomness import SampleRandom
 
 __all__ = [
     "check_attack",
@@ -26,48 +31,154 @@ __all__ = [
     "check_seed",
     "linear_backbone",
     "linear_radius",
+    "linear_success",
 ]
 
 
 class _Linear(nn.Module):
-    """Two classes, logits (0, w.x + b)."""
+    """Logits W x + b, one row of W a class."""
 
-    def __init__(self, weight: Tensor, bias: float) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.tensor(bias, dtype=weight.dtype))
+        self.bias = nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        score = x.flatten(1) @ self.weight + self.bias
-        return torch.stack([torch.zeros_like(score), score], dim=1)
+        return x.flatten(1) @ self.weight.T + self.bias
 
 
 def linear_backbone(
-    shape: Sequence[int] = (1, 8, 8), seed: int = 0, dtype: torch.dtype = torch.float64
+    shape: Sequence[int] = (1, 8, 8),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    classes: int = 2,
 ) -> Backbone:
-    """A linear binary classifier, on which the smallest perturbation is known exactly.
+    """A linear classifier, whose smallest perturbations are known exactly; see `linear_radius`.
 
-    Its decision boundary runs through the grey image, far from the box for images near grey.
+    Binary logits are (0, w.x + b). Every boundary between two classes runs through the grey image,
+    far from the box for images near grey, and every class can be reached from every image.
     """
     generator = torch.Generator().manual_seed(seed)
     size = int(np.prod(shape))
-    weight = torch.randn(size, generator=generator, dtype=dtype)
-    bias = float(-0.5 * weight.sum())
-    module = _Linear(weight, bias).eval()
-    return Backbone(module, input_shape=tuple(shape), classes=2, name=f"linear-{seed}")
+    if classes == 2:
+        direction = torch.randn(size, generator=generator, dtype=dtype)
+        weight = torch.stack([torch.zeros_like(direction), direction])
+    else:
+        weight = torch.randn(classes, size, generator=generator, dtype=dtype)
+    module = _Linear(weight, -0.5 * weight.sum(dim=1)).eval()
+    name = f"linear-{seed}" if classes == 2 else f"linear-{classes}-{seed}"
+    return Backbone(module, input_shape=tuple(shape), classes=classes, name=name)
 
 
-def linear_radius(backbone: Backbone, x: Tensor, norm: str) -> Tensor:
-    """Smallest perturbation that crosses a `linear_backbone`'s boundary, [n], the box left aside.
+def linear_radius(backbone: Backbone, x: Tensor, norm: str, *, box: bool = True) -> Tensor:
+    """Smallest perturbation that takes a `linear_backbone`'s prediction away, float64 [n].
 
-    Hoelder's inequality: |w.x + b| / ||w||_dual; dual norms are L1, L2, Linf for Linf, L2, L1.
+    Class k overtakes the predicted class y on one hyperplane; the answer is the nearest of those
+    K - 1, and inf where no point of the box lies beyond one. Let g be the difference of the weights
+    of k and y, and m the lead of y's logit. Moving a pixel with g_i gains |g_i| a unit, at most
+    u_i = 1 - x_i (g_i > 0) or x_i (g_i < 0) far: find t, 0 <= t <= u, of smallest norm with
+    sum |g_i| t_i = m. Linf: every pixel moves alike until the box stops it, t_i = min(u_i, s). L2:
+    where the box stops no pixel, stationarity of ||t||^2 / 2 - s (sum |g_i| t_i - m) asks for
+    t_i = s |g_i|, so t_i = min(u_i, s |g_i|). The gain grows with s, which bisection finds. L1: a
+    fractional knapsack, filled in the order of |g_i|.
+
+    Args:
+        x: images [n, C, H, W] in the box.
+        box: whether the perturbed image has to stay in [0, 1]; else the distance to a hyperplane,
+            m over the dual norm of g (Hoelder's inequality).
     """
-    weight = next(p for p in backbone.network.parameters() if p.dim() == 1 and p.numel() > 1)
-    logits = backbone(x)
-    score = (logits[:, 1] - logits[:, 0]).abs()
-    dual = {"linf": weight.abs().sum(), "l2": weight.norm(), "l1": weight.abs().max()}[norm]
-    radius: Tensor = score / dual
-    return radius
+    return _class_radii(backbone, x, norm, box).amin(dim=1)
+
+
+def _class_radii(backbone: Backbone, x: Tensor, norm: str, box: bool) -> Tensor:
+    """Smallest perturbation with which each class overtakes the prediction, [n, K]; inf for it."""
+    weight = next(p for p in backbone.network.parameters() if p.dim() == 2).detach().double()
+    flat, logits = x.flatten(1).double(), backbone(x).double()
+    top = logits.argmax(dim=1)
+    radii = torch.full_like(logits, torch.inf)
+    for k in range(len(weight)):
+        slope, lead = weight[k] - weight[top], logits.amax(dim=1) - logits[:, k]
+        if box:
+            radius = _in_the_box(slope.abs(), torch.where(slope > 0, 1 - flat, flat), lead, norm)
+        else:
+            dual = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}[norm]
+            radius = lead / slope.norm(p=dual, dim=1)
+        radii[:, k] = torch.where(top == k, torch.inf, radius)
+    return radii
+
+
+def _in_the_box(gain: Tensor, room: Tensor, lead: Tensor, norm: str) -> Tensor:
+    """Smallest norm of t, 0 <= t <= room, with gain . t = lead, [n]; inf where there is none."""
+    worth = gain * room
+    if norm == "l1":
+        order = gain.argsort(dim=1, descending=True)
+        sold = worth.gather(1, order)
+        share = ((lead[:, None] - sold.cumsum(dim=1) + sold) / sold).nan_to_num(0.0).clamp(0.0, 1.0)
+        radius = (share * room.gather(1, order)).sum(dim=1)
+    else:
+        pace = torch.ones_like(gain) if norm == "linf" else gain
+        low = torch.zeros_like(lead)
+        high = torch.where(gain > 0, room / pace, 0.0).amax(dim=1)
+        for _ in range(100):
+            middle = (low + high) / 2
+            enough = (gain * torch.minimum(room, middle[:, None] * pace)).sum(dim=1) >= lead
+            low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+        moved = torch.minimum(room, high[:, None] * pace)
+        radius = moved.norm(p=torch.inf if norm == "linf" else 2, dim=1)
+    return torch.where(worth.sum(dim=1) >= lead, radius, torch.inf)
+
+
+def linear_success(
+    attack: Attack,
+    backbone: Backbone,
+    x: Tensor,
+    share: float,
+    *,
+    target: Tensor | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Which images an attack fools when each has a budget of ``share`` of its `linear_radius`.
+
+    Bool [n]. Every image is searched at its own eps in one batch, all restarts of all stages; what
+    comes back is judged here: in the box, in the budget, misclassified (or at the ``target``). An
+    attack that looks for the smallest perturbation is given the whole box, and held to the budget.
+    """
+    label = backbone(x).argmax(dim=1)
+    radius = share * linear_radius(backbone, x, attack.norm)
+    own = radius.to(x.dtype).view(-1, 1, 1, 1)
+    ids = [str(row) for row in range(len(x))]
+    won = torch.zeros_like(label, dtype=torch.bool)
+
+    def judge(rows: Tensor, x_adv: Tensor) -> Tensor:
+        boxed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(dim=1)  # False for NaN
+        inside = distance(x_adv, x[rows], attack.norm) <= radius[rows] * (1 + 1e-6)
+        goal = None if target is None else target[rows]
+        return boxed & inside & fooled(backbone(x_adv), label[rows], goal)
+
+    for _, stage in attack.stages():
+        for restart in range(stage.restarts):
+            rows = (~won).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+            threat = Threat(attack.norm, own, target).narrow(rows)
+            if stage.minimum_norm:
+                threat = replace(threat, eps=float(x[0].numel()))
+            random = SampleRandom(seed, [ids[row] for row in rows.tolist()], restart)
+            start = stage.start(x[rows], threat, random)
+            referee = partial(_among, judge, rows) if not stage.minimum_norm else None
+            access = Access(backbone.network, len(rows), referee)
+            with torch.no_grad():
+                answer = stage.search(access, x[rows], label[rows], start, threat, random)
+            x_adv = answer[0] if isinstance(answer, tuple) else answer
+            won[rows] |= judge(rows, x_adv)
+    return won
+
+
+def _among(
+    judge: Callable[[Tensor, Tensor], Tensor], rows: Tensor, some: Tensor, x_adv: Tensor
+) -> Tensor:
+    """A judge of all images, asked about some of the ``rows`` that are searched."""
+    return judge(rows[some], x_adv)
 
 
 def check_budget(attack: Attack, backbone: Backbone, data: Data, *, seed: int = 0) -> Found:

@@ -20,7 +20,7 @@ FLOORS = {
     3: "adversarial training",
     4: "plan work engines runner estimate",
     5: "results evidence verdict reporting runs",
-    6: "__main__ cli doors testing",
+    6: "__main__ cli doors planted testing",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # Third-party packages a floor may import, inside functions too; the floors left out may import any.

@@ -77,7 +77,11 @@ def test_an_int_passes_for_a_float(given, bound):
     ("name", "params", "told"),
     [
         ("pgd", {**PGD, "step": 5}, "unknown parameter 'step' of 'pgd'; did you mean 'steps'?"),
-        ("pgd", {**PGD, "zzz": 5}, "unknown parameter 'zzz' of 'pgd'; there is early_exit, eot, eps"),
+        (
+            "pgd",
+            {**PGD, "zzz": 5},
+            "unknown parameter 'zzz' of 'pgd'; there is early_exit, eot, eps",
+        ),
         ("pgd", {}, "'pgd' needs a parameter 'eps'; `robustlab show pgd` tells what it is"),
         ("pgd", {**PGD, "steps": "5"}, "parameter 'steps' of 'pgd' must be int, not '5'"),
         ("pgd", {**PGD, "steps": 2.5}, "parameter 'steps' of 'pgd' must be int, not 2.5"),

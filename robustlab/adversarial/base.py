@@ -127,13 +127,12 @@ class Attack:
         """The loss to ascend, an image, [n]: the one named by the parameter ``loss``, if any."""
         return find_loss(getattr(self, "loss", "ce"))(logits, y, target)
 
-    def surrogate(self, network: nn.Module) -> nn.Module:
-        """The network to search on, made from a copy: exchange here a layer that kills the gradient
-        for one whose gradient can be followed (`straight_through`). Verdicts are the original's.
-
-        ``network.module`` is the module as it was loaded, without the lab's preprocessing.
+    def surrogate(self, module: nn.Module) -> nn.Module:
+        """The module to search on, made from a copy of the one that was loaded (without the lab's
+        normalisation): exchange here a layer that kills the gradient, as in
+        ``module.quantise = self.straight_through(module.quantise)``. Verdicts are the original's.
         """
-        return network
+        return module
 
     # What the base offers -------------------------------------------------------------------
 

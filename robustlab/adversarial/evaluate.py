@@ -22,6 +22,7 @@ from robustlab.adversarial.images import exact_kernels, load_pixels, working_dty
 from robustlab.adversarial.threats import choose_targets
 from robustlab.adversarial.verification import Judge
 from robustlab.backbones import Backbone
+from robustlab.backbones.backbone import Normalised
 from robustlab.data import Data
 from robustlab.outcome import Finding
 from robustlab.randomness import SampleRandom
@@ -75,7 +76,9 @@ def _as_attacked(stage: Attacker, network: nn.Module, backbone: Backbone) -> nn.
     if not stage.adapts:
         return network
     plain, _ = search_copy(backbone.network, backbone.input_shape, fast=False)
-    return stage.surrogate(plain).eval()
+    if not isinstance(plain, Normalised):
+        return stage.surrogate(plain).eval()
+    return Normalised(stage.surrogate(plain.module), plain.mean, plain.std).eval()
 
 
 def examine_attack(attack: Attacker, found: Found) -> list[Finding]:

@@ -13,7 +13,7 @@ __all__ = ["CHECKS", "belief", "believe"]
 
 CHECKS: list[Check] = [
     doubts.completeness,
-    doubts.outputs,
+    doubts.findings,
     doubts.above_chance,
     doubts.normalisation,
     masking.beats_noise,

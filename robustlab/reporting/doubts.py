@@ -69,23 +69,23 @@ def completeness(story: Story) -> Iterator[Line]:
         yield Line("green", f"Nothing is missing: all {count} of the plan landed.")
 
 
-def outputs(story: Story) -> Iterator[Line]:
-    """What the clean probe distrusts: probabilities, NaN, random or batch-dependent outputs."""
-    fine = []
-    for name in story.evidence.backbones:
-        group = story.evidence.clean(name)
-        if group is None or group.outcome is None:
-            continue
-        for note in group.outcome.notes:
-            yield Line("red", f"{code(name)}: {note}")
-        if not group.outcome.notes:
-            fine.append(name)
-    if fine:
-        names = ", ".join(map(code, fine))
-        yield Line(
-            "green",
-            f"Outputs look like logits, are finite, and are the same twice and alone: {names}.",
-        )
+def findings(story: Story) -> Iterator[Line]:
+    """What the detectors of the cells found: of networks (the clean probe) and of attacks.
+
+    What nothing speaks against is said once a detector, not once a cell.
+    """
+    fine: dict[str, list[str]] = {}
+    for group in story.evidence.landed:
+        assert group.outcome is not None
+        clean = group.plan["kind"] == "clean"
+        who = code(group.backbone) if clean else f"{code(group.label)} on {code(group.backbone)}"
+        for found in group.outcome.findings:
+            if found.level == "green":
+                fine.setdefault(found.sentence, []).append(who)
+            else:
+                yield Line(found.level, f"{who}: {found.sentence}", found.names)
+    for sentence, names in fine.items():
+        yield Line("green", sentence, tuple(dict.fromkeys(name.replace("`", "") for name in names)))
 
 
 def above_chance(story: Story) -> Iterator[Line]:

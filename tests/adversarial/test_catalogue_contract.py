@@ -19,7 +19,7 @@ from robustlab.errors import BadRequest
 from robustlab.registry import resolve
 
 EPS = {"linf": ["0.05", "0.15"], "l2": ["0.5", "1.5"], "l1": ["4", "12"]}
-# Parameters that keep a search short, where an attack has them, and those that it cannot do without.
+# Parameters that keep a search short, and those that an attack cannot do without.
 SMALL = {"steps": 8, "queries": 60, "targets": 3, "rounds": 5}
 NEEDED = {"ensemble": {"attacks": ["fgsm", {"use": "pgd", "steps": 8}]}}
 UNTARGETED = ("autoattack",)

@@ -9,6 +9,7 @@ beside the checkout; without them the tests are skipped.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from robustlab import attack
+from robustlab import attack, catalogue
+from robustlab.adversarial import Found
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 
@@ -71,6 +73,56 @@ def test_pgd_lands_between_the_bounds(
     assert found.clean_accuracy.value == pytest.approx(clean)
     standing = int((~found.verified[0]).sum())
     assert proven <= standing <= strong + 4
+
+
+# name, eps, proven robust, standing after a strong attack: as published, and one image more
+BRACKETS = [("mnist", "0.3", 152, 154), ("cifar", "2/255", 97, 101)]
+MEMBERS = ["apgd", "apgdt", "fabt", "square"]
+MORE = [
+    {"use": "apgd", "loss": "ce", "restarts": 5},
+    {"use": "pgd", "loss": "margin", "steps": 100, "restarts": 5},
+    "apgdt",
+    {"use": "fabt", "restarts": 1},
+    "square",
+]
+
+
+def _strong(name: str, case: str, eps: str, **params: Any) -> Found:
+    missing = [one for one in MEMBERS if one not in catalogue.entries()]
+    if missing:
+        pytest.skip(f"not in the catalogue: {', '.join(missing)}")
+    backbone, data = _case(case)
+    return attack(name, backbone, data, eps=eps, **params)
+
+
+@pytest.mark.parametrize(("name", "eps", "proven", "most"), BRACKETS)
+def test_autoattack_lands_between_the_bounds(name: str, eps: str, proven: int, most: int) -> None:
+    found = _strong("autoattack", name, eps)
+    assert proven <= int((~found.verified[0]).sum()) <= most
+
+
+@pytest.mark.parametrize(("name", "eps", "proven", "most"), BRACKETS)
+def test_more_restarts_land_between_the_bounds(name: str, eps: str, proven: int, most: int) -> None:
+    found = _strong("ensemble", name, eps, attacks=MORE)
+    assert proven <= int((~found.verified[0]).sum()) <= most
+
+
+@pytest.mark.parametrize(
+    ("name", "eps", "proven"), [("mnist", "0.36", 152), ("cifar", "3/255", 97)]
+)
+def test_a_budget_too_large_breaks_the_floor_of_autoattack(
+    name: str, eps: str, proven: int
+) -> None:
+    """Mutant: an eps misread by a fifth or a half."""
+    found = _strong("autoattack", name, eps, steps=20, targets=3, queries=1)
+    assert int((~found.verified[0]).sum()) < proven
+
+
+@pytest.mark.parametrize(("name", "eps", "proven", "most"), BRACKETS)
+def test_a_weak_ensemble_misses_the_ceiling(name: str, eps: str, proven: int, most: int) -> None:
+    """Mutant: AutoAttack of one step and one query."""
+    found = _strong("autoattack", name, eps, steps=1, targets=1, queries=1)
+    assert int((~found.verified[0]).sum()) > most
 
 
 def test_a_budget_too_large_breaks_the_floor() -> None:

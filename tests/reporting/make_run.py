@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from robustlab.identity import identity
-from robustlab.outcome import Metric, Outcome, Picture
+from robustlab.outcome import Finding, Metric, Outcome, Picture
 from robustlab.record import Record
 from robustlab.store import Store
 
@@ -140,6 +140,7 @@ def _land(store: Store, recipe: Recipe, entry: Mapping[str, Any], outcome: Outco
         return
     outcome = outcome.checked(n)
     record.metrics, record.notes, record.cost = outcome.metrics, outcome.notes, outcome.cost  # type: ignore[assignment]
+    record.findings = tuple(outcome.findings)
     record.pictures = tuple((p.name, p.caption) for p in outcome.pictures)
     record.device, record.threads, record.started = "cpu", 2, "2026-03-01T09:00:00Z"
     store.land(record, outcome)
@@ -210,13 +211,13 @@ def _outcome(recipe: Recipe, probe: Probe, place: int, median: float) -> Outcome
         "clean_correct": correct,
     }
     if probe.kind == "clean":
-        said = "The outputs look like probabilities instead of logits."
-        notes = [said] if recipe.probabilities else []
+        doubted = Finding("outputs", "red", "the outputs are probabilities instead of logits.")
+        fine = Finding("outputs", "green", "Outputs look like logits and are finite.")
         return Outcome(
             common,
             metrics={"clean_accuracy": Metric("clean_correct")},
-            notes=notes,
             cost={"forward": 1.0 * recipe.n, "backward": 0.0},
+            findings=[doubted if recipe.probabilities else fine],
         )
     if probe.kind == "probe":
         return _translation(recipe, common, rng)
@@ -323,4 +324,5 @@ def _cut(whole: Outcome, start: int, stop: int) -> Outcome:
         whole.metrics,
         whole.notes,
         {name: value * share for name, value in whole.cost.items()},
+        whole.findings,
     )

@@ -1,0 +1,39 @@
+"""Reasons to doubt a figure, one detector a file.
+
+A detector looks at a network, or at what an attack found, and yields findings: red, amber, or one
+green where it looked and found nothing.
+"""
+
+from __future__ import annotations
+
+from robustlab.adversarial.belief.gradients import gradients
+from robustlab.adversarial.belief.modes import modes
+from robustlab.adversarial.belief.normalisation import normalisation
+from robustlab.adversarial.belief.outputs import outputs
+from robustlab.adversarial.belief.precision import precision
+from robustlab.adversarial.belief.randomness import randomness
+from robustlab.adversarial.belief.raw import raw
+from robustlab.adversarial.belief.suspect import Detector, Suspect
+from robustlab.backbones import Backbone
+from robustlab.data import Data
+from robustlab.outcome import Finding
+
+__all__ = ["OF_NETWORKS", "examine"]
+
+OF_NETWORKS: list[Detector] = [
+    modes,
+    outputs,
+    randomness,
+    normalisation,
+    gradients,
+    precision,
+    raw,
+]
+
+
+def examine(backbone: Backbone, data: Data, sample: int = 16) -> list[Finding]:
+    """All findings on a network, from the first ``sample`` images."""
+    if not sample or not len(data):
+        return []
+    suspect = Suspect.of(backbone, data, sample)
+    return [finding for detector in OF_NETWORKS for finding in detector(suspect)]
