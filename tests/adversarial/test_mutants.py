@@ -262,6 +262,8 @@ KILLED: list[tuple[Callable[[type[Attack]], type[Attack]], Callable[..., None]]]
 def test_a_mutant_is_killed(
     engine: str, mutant: Any, oracle: Any, lenet: Backbone, digits: Data
 ) -> None:
+    if mutant is batch_mean and engine != ENGINES[0]:
+        pytest.skip("steps here never divide by the gradient's size; the loss is summed in `look`")
     make = _maker(engine, mutant(_class(engine)))
     with pytest.raises(AssertionError):
         oracle(make, lenet, digits)
