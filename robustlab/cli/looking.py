@@ -30,10 +30,12 @@ def show(name: str, as_json: bool) -> int:
     cards = shipped() | tried()
     if name in cards:
         _show_card(read_card(name), as_json)
-    elif name in suites:
-        _show_suite(name, as_json)
     elif name in entries:
         _show_entry(entries[name], as_json)
+        if name in suites and not as_json:
+            click.echo(f"there is a suite of this name too: robustlab show {name}.toml")
+    elif name.removesuffix(".toml") in suites:
+        _show_suite(name.removesuffix(".toml"), as_json)
     elif name in PUBLISHED:
         _show_entry(described(name), as_json)
     elif name.startswith("torchvision:"):

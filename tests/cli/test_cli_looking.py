@@ -225,3 +225,10 @@ def test_train_refuses_no_epochs(lab):
     done = lab("train", "mlp@digits", "--epochs", "0")
     assert (done.code, done.out) == (2, "")
     assert "Invalid value for '--epochs'" in done.err
+
+
+def test_an_attack_and_a_suite_of_one_name_are_both_found(lab):
+    shown = lab("show", "autoattack")
+    assert "5000" in shown.out
+    assert "robustlab show autoattack.toml" in shown.out
+    assert 'use = "square"' in lab("show", "autoattack.toml").out
