@@ -58,7 +58,22 @@ def test_everything_is_documented(name):
 
 
 def test_the_shipped_names():
-    assert NAMES == ["bim", "clean", "fgsm", "noise", "pgd"]
+    assert NAMES == [
+        "apgd",
+        "apgdt",
+        "autoattack",
+        "bim",
+        "bisection",
+        "clean",
+        "ensemble",
+        "fab",
+        "fabt",
+        "fgsm",
+        "fmn",
+        "noise",
+        "pgd",
+        "square",
+    ]
 
 
 @pytest.mark.parametrize(

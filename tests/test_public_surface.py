@@ -48,7 +48,7 @@ SIGNATURES = {
     "reference=None, card=None)",
     "Data": "(images, labels, classes=None, name='own', ids=None)",
     "Outcome": "(samples, arrays=<factory>, pictures=(), metrics=<factory>, notes=(), "
-    "cost=<factory>)",
+    "cost=<factory>, findings=())",
     "Run": "(folder)",
     "Threat": "(norm, eps, target=None)",
     "Suite": "(name='suite', title='', seed=0, shard=256, source='digits:test', take=None, "

@@ -63,7 +63,7 @@ def test_gradient_attacks_beat_the_control(
 ) -> None:
     if catalogue.entries()[name].facts["knowledge"] == "none":
         return
-    many = {"queries": 400} if name == "square" else {}
+    many = {"queries": 800} if name == "square" else {}
     found = _attack(name, norm, None, **many)(lenet, digits).verified.sum()
     noise = _attack("noise", norm, None)(lenet, digits).verified.sum()
     assert found > noise + 5

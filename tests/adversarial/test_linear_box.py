@@ -150,7 +150,9 @@ def _marks(name: str, norm: str, classes: int) -> list[pytest.MarkDecorator]:
     return [NOT_YET] if (name, norm, classes) in SHORT else []
 
 
-def _cases(table: list[tuple[str, dict[str, Any], list[str], list[int]]]) -> list[Any]:
+def _cases(
+    table: list[tuple[str, dict[str, Any], list[str], list[int]]], *, marked: bool = True
+) -> list[Any]:
     return [
         pytest.param(
             name,
@@ -158,7 +160,7 @@ def _cases(table: list[tuple[str, dict[str, Any], list[str], list[int]]]) -> lis
             norm,
             k,
             id=f"{name}-{params.get('loss', 'own')}-{norm}-{k}",
-            marks=_marks(name, norm, k),
+            marks=_marks(name, norm, k) if marked else [],
         )
         for name, params, norms, classes in table
         for norm in norms
@@ -196,11 +198,11 @@ def test_just_above_the_radius_and_never_below(
 def test_strong_attacks_just_above_the_radius(
     name: str, params: dict[str, Any], norm: str, classes: int
 ) -> None:
-    assert _share(_attack(name, norm, **params), 1.02, classes, 100) >= 0.99
+    assert _share(_attack(name, norm, **params), 1.02, classes, 200) >= 0.99
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "params", "norm", "classes"), _cases(STRONG))
+@pytest.mark.parametrize(("name", "params", "norm", "classes"), _cases(STRONG, marked=False))
 def test_strong_attacks_never_below_the_radius(
     name: str, params: dict[str, Any], norm: str, classes: int
 ) -> None:
@@ -224,9 +226,14 @@ def test_aimed_at_the_nearest_class(name: str, params: dict[str, Any], classes: 
     [pytest.param(n, k, marks=_marks("square", n, k)) for n in NORMS for k in (2, 10)],
 )
 def test_square_comes_within_a_quarter(norm: str, classes: int) -> None:
-    attack = _attack("square", norm, queries=5000)
-    assert _share(attack, 1.25, classes, 100) >= 0.99
-    assert _share(attack, 0.995, classes, 100) == 0.0
+    assert _share(_attack("square", norm, queries=5000), 1.25, classes, 100) >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("classes", [2, 10])
+def test_square_is_never_below_the_radius(norm: str, classes: int) -> None:
+    assert _share(_attack("square", norm, queries=500), 0.995, classes, 50) == 0.0
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -20,10 +20,27 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("attacks", ["bim", "fgsm", "noise", "pgd"]),
+        (
+            "attacks",
+            [
+                "apgd",
+                "apgdt",
+                "autoattack",
+                "bim",
+                "bisection",
+                "ensemble",
+                "fab",
+                "fabt",
+                "fgsm",
+                "fmn",
+                "noise",
+                "pgd",
+                "square",
+            ],
+        ),
         ("probes", ["clean"]),
         ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
-        ("suites", ["quick", "standard"]),
+        ("suites", ["autoattack", "quick", "standard"]),
         ("data", [form for form, _ in SOURCES]),
         ("recipes", sorted(path.stem for path in shelf.recipes().glob("*.toml"))),
     ],
@@ -41,7 +58,7 @@ def test_list(lab, kind, names):
 def test_list_attacks_says_what_next(lab):
     out = lab("list", "attacks").out
     assert "any attack of foolbox by its name, as foolbox:L2CarliniWagnerAttack" in out
-    assert out.splitlines()[-1] == "next: robustlab show bim"
+    assert out.splitlines()[-1] == "next: robustlab show apgd"
 
 
 @pytest.mark.parametrize("name", sorted(catalogue.entries()))
