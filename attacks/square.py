@@ -46,41 +46,45 @@ class Square(Attack):
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
         moves = _Squares() if threat.norm == "linf" else _Transfers(threat.norm)
         best = moves.begin(x, threat, rng)
-        value = self.objective(model(best), y, threat.target)
-        found, claimed = best.clone(), value > 0
+        value, won = self._score(model, best, y, threat)
+        found, claimed = best.clone(), won.clone()
         rows = torch.arange(len(x), device=x.device)
-        drawn = None
+        drawn, better = None, torch.ones_like(won)
         for query in range(1, self.queries + 1):
-            gone = (
-                model.settled(best, value > 0)
-                if self.early_exit
-                else value.new_zeros(len(value)) > 0
-            )
-            found[rows], claimed[rows] = best, value > 0
+            found[rows], claimed[rows] = best, won
+            gone = torch.zeros_like(won)
+            if self.early_exit:  # an image is asked about once, when it is new
+                gone = model.settled(best, won & better)
             if bool(gone.any()):
                 kept = (~gone).nonzero().squeeze(1)
-                model, threat, rng = (
-                    model.narrow(kept),
-                    threat.narrow(kept),
-                    rng.narrow(kept.tolist()),
-                )
-                rows, x, y, best, value = (t[kept] for t in (rows, x, y, best, value))
+                model, threat = model.narrow(kept), threat.narrow(kept)
+                rng = rng.narrow(kept.tolist())
+                rows, x, y, best, value, won = (t[kept] for t in (rows, x, y, best, value, won))
                 drawn = None if drawn is None else drawn[kept]
             if len(rows) == 0 or query == self.queries:
                 break
             turn = (query - 1) % _BLOCK
             if turn == 0:
                 drawn = x.new_tensor(rng.uniform((_BLOCK, moves.numbers(x))))
-            side = _side(self._share(query), x)
+            side = _side(self._share(query - 1), x)
             tried = moves.propose(x, best, threat, side, drawn[:, turn])
-            seen = self.objective(model(tried), y, threat.target)
-            better = seen > value
-            best[better], value[better] = tried[better], seen[better]
+            seen, hit = self._score(model, tried, y, threat)
+            # A loss of one's own may fall where the goal is reached; the goal goes first.
+            better = (hit & ~won) | ((seen > value) & (hit | ~won))
+            best[better], value[better], won[better] = tried[better], seen[better], hit[better]
         return found, claimed
 
-    def _share(self, query: int) -> float:
-        """Share of the image that a square covers, on a schedule stretched to the queries."""
-        scaled = int(query / self.queries * 10000)
+    def _score(self, model: Any, x_adv: Any, y: Any, threat: Threat) -> tuple[Any, Any]:
+        """The loss [n], and whether the network is fooled [n]: one query."""
+        logits = model(x_adv)
+        loss = self.objective(logits, y, threat.target)
+        return loss, self.fooled(logits, y, threat.target)
+
+    def _share(self, tries: int) -> float:
+        """Share of the image that a square covers after ``tries``, the schedule stretched to the
+        queries.
+        """
+        scaled = int(tries / self.queries * 10000)
         return float(self.p_init / 2 ** sum(scaled > step for step in _HALVINGS))
 
 
@@ -91,8 +95,9 @@ def _side(share: float, x: Any) -> int:
 
 def _corners(x: Any, side: int, u: Any, v: Any) -> tuple[Any, Any]:
     """Upper left corners of squares of ``side``, from uniform numbers in [0, 1)."""
-    height, width = x.shape[2:]
-    return (u * (height - side + 1)).long(), (v * (width - side + 1)).long()
+    down, along = x.shape[2] - side, x.shape[3] - side
+    # In float32 a number just below 1 may have become 1.
+    return (u * (down + 1)).long().clamp_max(down), (v * (along + 1)).long().clamp_max(along)
 
 
 def _inside(x: Any, side: int, top: Any, left: Any) -> Any:
@@ -136,7 +141,8 @@ class _Transfers:
         down, along = height // side, width // side
         signs = x.new_tensor(rng.uniform((x.shape[1], down, along), -1.0, 1.0)).sign()
         turned = x.new_tensor(rng.uniform(())) > 0.5
-        bumps = torch.where(turned[:, None, None], _bump(side, x).T[None], _bump(side, x)[None])
+        bump = _bump(side, x, self.power)
+        bumps = torch.where(turned[:, None, None], bump.T[None], bump[None])
         grid = signs.repeat_interleave(side, 2).repeat_interleave(side, 3)
         grid = grid * bumps.repeat(1, down, along)[:, None]
         delta = torch.zeros_like(x)
@@ -157,7 +163,7 @@ class _Transfers:
         if self.power == 1.0:
             budget = budget * channels  # as published: the projection takes back what is too much
         old = self._window(delta, here, side)
-        bump = _bump(side, x)
+        bump = _bump(side, x, self.power)
         bumps = torch.where((drawn[:, 4] > 0.5)[:, None, None], bump.T[None], bump[None])
         signs = (drawn[:, 5:] - 0.5).sign()[:, :, None, None]
         new = self._unit(old) + bumps[:, None] * signs
@@ -169,9 +175,10 @@ class _Transfers:
         return self._fill(delta.permute(0, 3, 1, 2), x, threat)
 
     def _fill(self, delta: Any, x: Any, threat: Threat) -> Any:
-        """The whole budget spent, inside the box."""
+        """The whole budget spent, then the box."""
         if self.power == 1.0:
-            return threat.constrain(x + delta, x)
+            short = (self._eps(threat) / self._mass(delta).clamp_min(1e-12)).clamp_min(1.0)
+            return threat.constrain(x + delta * short.view(-1, 1, 1, 1), x)
         length = delta.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
         return threat.constrain(x + delta / length * threat.eps, x)
 
@@ -198,22 +205,19 @@ class _Transfers:
         return delta.permute(0, 2, 3, 1)[self._places(corner, side)].permute(0, 3, 1, 2)
 
 
-def _bump(side: int, like: Any) -> Any:
-    """Two hills of opposite signs, one above the other, of Euclidean norm 1 [side, side].
+def _bump(side: int, like: Any, power: float) -> Any:
+    """Two hills of opposite signs, one above the other, of norm 1 in L1 or L2 [side, side].
 
     Each hill is the sum of growing squares around its centre, the k-th of height 1 / k^2.
     """
-    down = torch.arange(side, dtype=like.dtype, device=like.device)
     half = side // 2
-    hills = torch.zeros(side, side, dtype=like.dtype, device=like.device)
-    for first, last, sign in ((0, half, 1.0), (half, side, -1.0)):
-        if last == first:
-            continue
-        tall = last - first
-        height = (down[first:last, None] - (first + tall // 2)).abs()
-        reach = torch.maximum(height, (down[None, :] - side // 2).abs())
-        layers = torch.arange(1, side + 2, dtype=like.dtype, device=like.device)
-        weights = (1.0 / layers**2).flip(0).cumsum(0).flip(0)
-        hill = weights[reach.long().clamp_max(side)]
-        hills[first:last] = sign * hill / hill.norm()
-    return hills / hills.norm().clamp_min(1e-12)
+    layers = torch.arange(1, half + 2, dtype=like.dtype, device=like.device)
+    height = (1.0 / layers**2).flip(0).cumsum(0).flip(0)  # by the distance from the centre
+    along = (torch.arange(side, device=like.device) - half).abs()
+    hills = []
+    for tall, sign in ((half, 1.0), (side - half, -1.0)):
+        down = (torch.arange(tall, device=like.device) - tall // 2).abs()
+        hill = height[torch.maximum(down[:, None], along[None, :])]
+        hills.append(sign * hill / hill.norm(p=power).clamp_min(1e-12))
+    bump = torch.cat(hills)
+    return bump / bump.norm(p=power)
