@@ -129,7 +129,9 @@ class Batch:
 
     def run(self) -> None:
         images = self.images
-        clean = self.judge.verify(images.x, images.pixels, images.y, images.x, self.threat(0.0))
+        clean = self.judge.verify(
+            images.x, images.pixels, images.y, images.x, self.threat(0.0), images.logits
+        )
         self.best = Best(images.x.clone(), torch.zeros_like(clean.fooled), clean)
         # What the network gets wrong unattacked, as floats and as pixels, needs no attack; what is
         # labelled as the target cannot be driven to a mistake there.

@@ -118,11 +118,21 @@ class Judge:
         return finite & boxed & (size <= threat.eps + budget_slack(x, threat)), size
 
     def verify(
-        self, x: Tensor, clean_8bit: Tensor, y: Tensor, x_adv: Tensor, threat: Threat
+        self,
+        x: Tensor,
+        clean_8bit: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        threat: Threat,
+        logits: Tensor | None = None,
     ) -> Verdict:
-        """Check candidates ``x_adv`` [n, C, H, W] for clean images ``x`` and labels ``y``."""
+        """Check candidates ``x_adv`` [n, C, H, W] for clean images ``x`` and labels ``y``.
+
+        ``logits`` are the judge's own of ``x_adv``, where it has looked already: a network that
+        answers at random would answer otherwise a second time.
+        """
         valid, size = self.within(x_adv, x, threat)
-        logits = self.logits(x_adv.nan_to_num(0.0))
+        logits = self.logits(x_adv.nan_to_num(0.0)) if logits is None else logits
         pixels = to_8bit(x_adv.nan_to_num(0.0), clean_8bit, threat)
         x_8bit = pixels.to(x.dtype) / 255.0
         clean = clean_8bit.to(x.dtype) / 255.0
