@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
-from robustlab import attack
+from robustlab import Attack, attack
 from robustlab.adversarial import evaluate
+from robustlab.adversarial.losses import cross_entropy
+from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.planted import planted
 
@@ -72,3 +77,101 @@ def test_a_surrogate_that_answers_otherwise_fakes_nothing(
     right = found.clean_correct
     assert found.claimed[0][right].any()
     assert not found.verified[0][right].any()
+
+
+# A defence in the middle of the network ----------------------------------------------------------
+
+
+class _Levels(nn.Module):
+    """Activations rounded to eight levels an image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        top = x.flatten(1).amax(dim=1).view(-1, 1, 1, 1).clamp_min(1e-6)
+        return (x / top * 7).round() / 7 * top.detach()
+
+
+def _rounded_inside(lenet: Backbone) -> Backbone:
+    module: Any = copy.deepcopy(lenet.module)
+    module.pool1 = nn.Sequential(module.pool1, _Levels())
+    return Backbone(
+        module.eval(),
+        input_shape=lenet.input_shape,
+        classes=lenet.classes,
+        mean=(0.0,),
+        std=(1.0,),
+        name="rounded-inside",
+    )
+
+
+def test_a_layer_in_the_middle_is_exchanged_by_its_name(
+    tmp_path: Path, lenet: Backbone, digits: Data, forget: None
+) -> None:
+    """The normalisation around the module is not in the surrogate's way."""
+    text = MINE.replace(
+        "module.quantise = self.straight_through(module.quantise)",
+        "module.pool1[1] = self.straight_through(module.pool1[1])",
+    )
+    (tmp_path / "mine.py").write_text(text)
+    defended = _rounded_inside(lenet)
+    before = defended.module.state_dict().keys()
+    found = attack(f"{tmp_path / 'mine.py'}:mine", defended, digits, eps="0.15")
+    plain = attack("pgd", defended, digits, eps="0.15", random_start=False)
+    undefended = attack("pgd", lenet, digits, eps="0.15")
+    assert plain.verified.sum() < undefended.verified.sum() / 2
+    assert found.verified.sum() >= undefended.verified.sum() - 4
+    assert defended.module.state_dict().keys() == before  # only a copy was changed
+    assert isinstance(defended.module.pool1[1], _Levels)  # type: ignore[index]
+
+
+# A loss of one's own -----------------------------------------------------------------------------
+
+DOWNHILL = """
+from robustlab import Attack, probe
+
+
+@probe("downhill")
+class Downhill(Attack):
+    def objective(self, logits, y, target):
+        return -super().objective(logits, y, target)
+
+    def search(self, model, x, y, start, threat, rng):
+        return self.ENGINE
+"""
+ENGINES = {
+    "gradient_search": "gradient_search(model, x, y, start, threat, steps=10, "
+    "step_size=0.25 * threat.eps)",
+    "auto_pgd": "auto_pgd(model, x, y, start, threat, steps=10)",
+}
+
+
+def _broken_downhill(tmp_path: Path, engine: str, lenet: Backbone, digits: Data) -> int:
+    """How many right images an attack breaks whose loss falls as the network errs."""
+    (tmp_path / "downhill.py").write_text(DOWNHILL.replace("ENGINE", ENGINES[engine]))
+    found = attack(f"{tmp_path / 'downhill.py'}:downhill", lenet, digits, eps="0.08")
+    return int(found.verified[0][found.clean_correct].sum())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_loss_of_ones_own_is_ascended(
+    engine: str, tmp_path: Path, lenet: Backbone, digits: Data, forget: None
+) -> None:
+    assert _broken_downhill(tmp_path, engine, lenet, digits) == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_ignored_loss_is_caught(
+    engine: str,
+    tmp_path: Path,
+    lenet: Backbone,
+    digits: Data,
+    forget: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mutant: the engine ascends cross-entropy, whatever the attack says."""
+    whole = getattr(Attack, engine)
+
+    def deaf(self: Attack, *args: Any, **kwargs: Any) -> Any:
+        return whole(self, *args, **kwargs, loss=cross_entropy)
+
+    monkeypatch.setattr(Attack, engine, deaf)
+    assert _broken_downhill(tmp_path, engine, lenet, digits) > 10
