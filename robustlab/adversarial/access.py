@@ -17,6 +17,7 @@ Referee = Callable[[Tensor, Tensor], Tensor]
 
 
 TRACED = 128  # steps of a search whose losses are kept
+VANISHED = 1e-30  # a gradient this small is a few steps away from float32's zero
 
 
 class Trace:
@@ -24,8 +25,8 @@ class Trace:
 
     Attributes:
         loss: float32 [n, steps]; NaN where the image had left.
-        steps: gradients taken, [n]; zero, broken: how many of them were all zero or held a NaN or
-            an infinity.
+        steps: gradients taken, [n]; zero, broken: how many of them were zero or vanishing, or held
+            a NaN or an infinity.
     """
 
     def __init__(self, n: int) -> None:
@@ -43,7 +44,7 @@ class Trace:
         kept = column < TRACED
         self.loss[rows[kept], column[kept]] = loss.detach().float().cpu().numpy()[kept]
         self.steps[rows] += 1
-        self.zero[rows] += (largest == 0).cpu().numpy()
+        self.zero[rows] += (largest < VANISHED).cpu().numpy()
         self.broken[rows] += (~largest.isfinite()).cpu().numpy()
 
 

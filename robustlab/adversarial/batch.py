@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustlab.adversarial.access import Access
-from robustlab.adversarial.found import Found
+from robustlab.adversarial.found import (
+    NOT_A_NUMBER,
+    NOT_FOOLED,
+    OUTSIDE_BOX,
+    OUTSIDE_BUDGET,
+    Found,
+)
 from robustlab.adversarial.losses import correct, fooled
 from robustlab.adversarial.threats import Threat
 from robustlab.adversarial.verification import Judge, Verdict
@@ -23,6 +29,9 @@ from robustlab.units import Budget
 __all__ = ["Attacker", "Batch", "Images"]
 
 Array = NDArray[Any]
+
+# What float32 may add to a pixel at the border of the box; a 400th of an 8-bit level.
+_BOX_SLACK = 1e-5
 
 
 class Attacker(Protocol):
@@ -224,9 +233,20 @@ class Batch:
             x_adv = images_found.detach().to(x.dtype)
             # What an attack that returns images alone claims: what its own network says of them.
             claimed = fooled(access.logits(x_adv), y, part.target) if claim is None else claim
-        x_adv = x_adv.clamp(0.0, 1.0)  # NaN stays NaN, and fails verification
-        self.found.count(turn.index, turn.number, self.rows[rows.cpu().numpy()], access)
-        return x_adv, claimed
+        places = self.rows[rows.cpu().numpy()]
+        self._notice(places, x, x_adv, claimed, turn)
+        self.found.count(turn.index, turn.number, places, access)
+        return x_adv.clamp(0.0, 1.0), claimed  # NaN stays NaN, and fails verification
+
+    def _notice(self, places: Array, x: Tensor, x_adv: Tensor, claimed: Tensor, turn: Turn) -> None:
+        """What can be seen of an attack's answer only before it is clipped to the box."""
+        found, flat = self.found, x_adv.flatten(1)
+        outside = ((flat < -_BOX_SLACK) | (flat > 1 + _BOX_SLACK)).any(dim=1)
+        found.refuse(OUTSIDE_BOX, places, claimed & outside)
+        found.refuse(NOT_A_NUMBER, places, claimed & flat.isnan().any(dim=1))
+        if not turn.stage.minimum_norm:  # those give the clean image where they find nothing
+            found.searched[turn.index, places] = True
+            found.moved[turn.index, places] |= (flat != x.flatten(1)).any(dim=1).cpu().numpy()
 
     def _judge(
         self, rows: Tensor, x_adv: Tensor, claimed: Tensor, threat: Threat, number: int
@@ -235,6 +255,9 @@ class Batch:
         verdict = self.judge.verify(
             images.x[rows], images.pixels[rows], images.y[rows], x_adv, part
         )
+        places, finite = self.rows[rows.cpu().numpy()], x_adv.isfinite().flatten(1).all(dim=1)
+        self.found.refuse(OUTSIDE_BUDGET, places, claimed & finite & ~verdict.valid)
+        self.found.refuse(NOT_FOOLED, places, claimed & verdict.valid & ~verdict.fooled)
         stood = ~self.best.verdict.verified[rows]
         self.best.update(rows, x_adv, claimed, verdict)
         self.broken_by[rows[stood & self.best.verdict.verified[rows]]] = number

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from robustlab.adversarial.batch import Attacker, Batch, Images
+from robustlab.adversarial.belief import Case, examine_attack
 from robustlab.adversarial.fastpath import search_copy
 from robustlab.adversarial.found import Found, allocate
 from robustlab.adversarial.images import exact_kernels, load_pixels, working_dtype
@@ -24,7 +25,6 @@ from robustlab.adversarial.verification import Judge
 from robustlab.backbones import Backbone
 from robustlab.backbones.backbone import Normalised
 from robustlab.data import Data
-from robustlab.outcome import Finding
 from robustlab.randomness import SampleRandom
 from robustlab.seeding import seeded
 from robustlab.units import Budget
@@ -63,8 +63,9 @@ def evaluate(
             rows = np.arange(first, min(first + batch, len(data)))
             images = _load(attack, backbone, judge, data, rows, seed)
             Batch(attack, budgets, networks, dtype, judge, images, seed, found, rows).run()
+        case = Case(attack, found, backbone, data, judge, tuple(b.value for b in budgets))
+        found.findings = examine_attack(case)
     found.notes.extend(attack.notes())
-    found.findings = examine_attack(attack, found)
     return found
 
 
@@ -79,11 +80,6 @@ def _as_attacked(stage: Attacker, network: nn.Module, backbone: Backbone) -> nn.
     if not isinstance(plain, Normalised):
         return stage.surrogate(plain).eval()
     return Normalised(stage.surrogate(plain.module), plain.mean, plain.std).eval()
-
-
-def examine_attack(attack: Attacker, found: Found) -> list[Finding]:
-    """Placeholder until the detectors stand."""
-    return []
 
 
 def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
@@ -118,9 +114,11 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
         stage_forward=np.zeros((len(stages), n)),
         stage_backward=np.zeros((len(stages), n)),
         broken_by=np.full((k, n), -1, np.int64),
-        gradients=np.zeros(n, np.int64),
-        zero_gradients=np.zeros(n, np.int64),
-        broken_gradients=np.zeros(n, np.int64),
+        gradients=np.zeros((k, n), np.int64),
+        zero_gradients=np.zeros((k, n), np.int64),
+        broken_gradients=np.zeros((k, n), np.int64),
+        searched=np.zeros((k, n), bool),
+        moved=np.zeros((k, n), bool),
     )
 
 

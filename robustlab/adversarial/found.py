@@ -10,15 +10,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from robustlab import statistics
 from robustlab.adversarial.access import TRACED, Access
 from robustlab.outcome import Finding, Metric, Outcome
 from robustlab.statistics import Rate
 
-__all__ = ["ByEps", "Found", "allocate"]
+__all__ = ["VIOLATIONS", "ByEps", "Found", "allocate"]
 
 Array = NDArray[Any]
+
+# Why a claim may be refused.
+NOT_A_NUMBER, OUTSIDE_BOX, OUTSIDE_BUDGET, NOT_FOOLED = VIOLATIONS = (
+    "not a number",
+    "outside the box",
+    "outside the budget",
+    "not misclassified when looked at again",
+)
 
 _MAPPED_FROM = 1 << 30  # bytes; larger arrays live in a file that vanishes with the process
 _TRACED_IMAGES = 64  # whose losses are kept step by step
@@ -62,8 +71,11 @@ class Found:
         stages: names of the attacks of an ensemble, in their order; one without a name else.
         broken_by: which stage broke the image, [eps, n]; -1 where none did.
         stage_forward, stage_backward: passes by stage, [stages, n]; stage_seconds: [stages].
-        gradients, zero_gradients, broken_gradients: gradient steps an image, [n], and how many of
-            them were all zero, or held a NaN or an infinity.
+        gradients, zero_gradients, broken_gradients: gradient steps, [eps, n], and how many of them
+            were zero or vanishing, or held a NaN or an infinity.
+        searched, moved: whether a search within the eps looked at the image, [eps, n], and whether
+            what it gave back was ever another image; without those for the smallest perturbation.
+        stray: reason -> bool [n], claims that the lab refused; see `VIOLATIONS`.
         radius: [n], the smallest verified perturbation whatever the budgets, inf where none was
             found; of attacks that look for the smallest perturbation, None of others.
         losses: (stage, eps) -> [m, steps], the loss that was ascended at each step, of the first
@@ -101,7 +113,10 @@ class Found:
     gradients: Array
     zero_gradients: Array
     broken_gradients: Array
+    searched: Array
+    moved: Array
     radius: Array | None
+    stray: dict[str, Array] = field(default_factory=dict)
     losses: dict[tuple[int, int], Array] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -113,15 +128,20 @@ class Found:
         self.stage_forward[stage, rows] += access.forward_passes
         self.stage_backward[stage, rows] += access.backward_passes
         trace = access.trace
-        self.gradients[rows] += trace.steps
-        self.zero_gradients[rows] += trace.zero
-        self.broken_gradients[rows] += trace.broken
+        self.gradients[index, rows] += trace.steps
+        self.zero_gradients[index, rows] += trace.zero
+        self.broken_gradients[index, rows] += trace.broken
         kept = rows < _TRACED_IMAGES
         if trace.loss.shape[1] and kept.any():
             size = (min(_TRACED_IMAGES, len(self.ids)), TRACED)
             curves = self.losses.setdefault((stage, index), np.full(size, np.nan, np.float32))
             new = kept & np.isnan(curves[np.where(kept, rows, 0), 0])  # the first search only
             curves[rows[new], : trace.loss.shape[1]] = trace.loss[new]
+
+    def refuse(self, reason: str, rows: Array, refused: Tensor) -> None:
+        """Note claims that were refused: ``refused`` is a bool for each of the images ``rows``."""
+        self.stray.setdefault(reason, np.zeros(len(self.ids), bool))
+        self.stray[reason][rows] |= refused.cpu().numpy()
 
     @property
     def passes(self) -> Array:
@@ -190,9 +210,9 @@ class Found:
             "clean_correct": self.clean_correct,
             "forward": self.forward.sum(axis=0),
             "backward": self.backward.sum(axis=0),
-            "gradients": self.gradients,
-            "zero_gradients": self.zero_gradients,
-            "broken_gradients": self.broken_gradients,
+            "gradients": self.gradients.sum(axis=0),
+            "zero_gradients": self.zero_gradients.sum(axis=0),
+            "broken_gradients": self.broken_gradients.sum(axis=0),
         }
         if self.radius is not None:
             samples["radius"] = self.radius

@@ -6,6 +6,7 @@ green where it looked and found nothing.
 
 from __future__ import annotations
 
+from robustlab.adversarial.belief.case import Case, OfAttack
 from robustlab.adversarial.belief.gradients import gradients
 from robustlab.adversarial.belief.modes import modes
 from robustlab.adversarial.belief.normalisation import normalisation
@@ -18,7 +19,7 @@ from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.outcome import Finding
 
-__all__ = ["OF_NETWORKS", "examine"]
+__all__ = ["OF_ATTACKS", "OF_NETWORKS", "Case", "examine", "examine_attack"]
 
 OF_NETWORKS: list[Detector] = [
     modes,
@@ -29,6 +30,7 @@ OF_NETWORKS: list[Detector] = [
     precision,
     raw,
 ]
+OF_ATTACKS: list[OfAttack] = []
 
 
 def examine(backbone: Backbone, data: Data, sample: int = 16) -> list[Finding]:
@@ -37,3 +39,10 @@ def examine(backbone: Backbone, data: Data, sample: int = 16) -> list[Finding]:
         return []
     suspect = Suspect.of(backbone, data, sample)
     return [finding for detector in OF_NETWORKS for finding in detector(suspect)]
+
+
+def examine_attack(case: Case) -> list[Finding]:
+    """All findings on an attack and what it found."""
+    if not len(case.data):
+        return []
+    return [finding for detector in OF_ATTACKS for finding in detector(case)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from robustlab.adversarial.access import Access
+from robustlab.adversarial.access import VANISHED, Access
 from robustlab.adversarial.belief.suspect import Suspect
 from robustlab.adversarial.gradients import look
 from robustlab.adversarial.losses import LOSSES, correct
@@ -14,8 +14,6 @@ from robustlab.errors import BadRequest
 from robustlab.outcome import Finding, Level
 
 __all__ = ["gradients"]
-
-_VANISHED = 1e-30  # a gradient this small is a few steps away from float32's zero
 
 
 def gradients(suspect: Suspect) -> Iterator[Finding]:
@@ -36,7 +34,7 @@ def gradients(suspect: Suspect) -> Iterator[Finding]:
         )
         return
     broken = ~(slopes["ce"].isfinite() & slopes["margin"].isfinite())
-    gone = {name: slope.nan_to_num(1.0) < _VANISHED for name, slope in slopes.items()}
+    gone = {name: slope.nan_to_num(1.0) < VANISHED for name, slope in slopes.items()}
     underflow = gone["ce"] & ~gone["margin"]
     nowhere = gone["ce"] & gone["margin"]
     fine = True
