@@ -1,4 +1,5 @@
-"""Uncertainty of rates and means: Wilson, Clopper-Pearson, exact McNemar, bootstrap over images.
+"""Uncertainty of rates, means and medians: Wilson, Clopper-Pearson, exact McNemar, bootstrap over
+images, order statistics.
 
 All intervals are two-sided at 95 % unless said otherwise. Sources: Wilson (1927), Clopper and
 Pearson (1934), McNemar (1947) in its exact binomial form; Brown, Cai and DasGupta (2001) compare
@@ -14,12 +15,21 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Paired", "Rate", "bootstrap_mean", "clopper_pearson", "mcnemar", "rate", "wilson"]
+__all__ = [
+    "Paired",
+    "Rate",
+    "bootstrap_mean",
+    "clopper_pearson",
+    "mcnemar",
+    "median",
+    "rate",
+    "wilson",
+]
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A measured share or mean with its interval: ``low <= value <= high`` from ``n`` images.
+    """A share, mean or median with its interval: ``low <= value <= high``, from ``n`` images.
 
     Nothing measured (n = 0) is NaN throughout, never zero.
     """
@@ -121,6 +131,30 @@ def bootstrap_mean(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Rate(mean, min(float(low), mean), max(float(high), mean), n)
+
+
+def median(values: ArrayLike, confidence: float = 0.95) -> Rate:
+    """Median of [n] values with the exact interval between two order statistics (David and Nagaraja
+    2003, section 7.1), which assumes nothing of how the values are distributed.
+
+    Infinity is a value, larger than all others; NaN is refused. Fewer than 6 values have no
+    interval at 95 %: it reaches from -inf to inf.
+    """
+    array = np.sort(np.asarray(values, dtype=np.float64))
+    n = array.size
+    if n == 0:
+        return Rate(math.nan, math.nan, math.nan, 0)
+    if np.isnan(array[-1]):
+        raise ValueError("the median of NaN is not a number; leave such values out")
+    from scipy.special import bdtr
+
+    # Ranks that lie outside: the true median has so few values below it too seldom.
+    outside = int((bdtr(np.arange(n), n, 0.5) <= (1 - confidence) / 2).sum())
+    low, high = float(array[(n - 1) // 2]), float(array[n // 2])
+    value = low if low == high else (low + high) / 2
+    if not outside:
+        return Rate(value, -math.inf, math.inf, n)
+    return Rate(value, float(array[outside - 1]), float(array[n - outside]), n)
 
 
 def _check(successes: int, n: int) -> None:

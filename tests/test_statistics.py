@@ -1,6 +1,7 @@
 """Intervals and tests of rates against scipy, against what they promise (coverage), and mutants."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -257,3 +258,57 @@ def test_bootstrap_leaves_out_what_is_not_finite():
     none = bootstrap_mean([np.nan])
     assert none.n == 0
     assert math.isnan(none.value)
+
+
+def covers(function, n, confidence):
+    """Chance that the interval holds the true median, whatever the distribution: count below it."""
+    held = 0.0
+    for below in range(n + 1):  # values below the true median, 0 here
+        values = np.arange(n) - below + 0.5
+        found = function(values, confidence)
+        held += stats.binom.pmf(below, n, 0.5) * (found.low <= 0 <= found.high)
+    return held
+
+
+def check_median(function):
+    rng = np.random.default_rng(3)
+    for n in (1, 2, 5, 6, 7, 20, 41, 200):
+        values = rng.exponential(size=n)
+        found = function(values, 0.95)
+        assert found.n == n
+        assert found.value == pytest.approx(np.median(values))
+        assert covers(function, n, 0.95) >= 0.95
+        assert math.isinf(found.low) == (n < 6)
+        if n >= 6:  # no shorter pair of order statistics at equal tails would do
+            rank = int(np.searchsorted(np.sort(values), found.low)) + 1
+            assert stats.binom.cdf(rank - 1, n, 0.5) <= 0.025 < stats.binom.cdf(rank, n, 0.5)
+            assert found.high == np.sort(values)[n - rank]
+        lost = np.where(np.arange(n) < 3 * n // 4, np.inf, values)
+        assert n < 3 or math.isinf(function(lost, 0.95).value)
+
+
+def test_median():
+    check_median(statistics.median)
+    assert statistics.median([]).n == 0
+    assert statistics.median([2.0, np.inf]).value == math.inf
+    with pytest.raises(ValueError, match="NaN"):
+        statistics.median([1.0, math.nan])
+
+
+MEDIANS = {
+    "finite values only": lambda v, c: statistics.median(np.asarray(v)[np.isfinite(v)], c),
+    "one tail": lambda v, c: statistics.median(v, 2 * c - 1),
+    "a rank too far in": lambda v, c: replace(
+        statistics.median(v, c),
+        low=np.sort(v)[min(len(v) - 1, stats.binom.ppf(0.025, len(v), 0.5).astype(int))],
+    ),
+    "lower median": lambda v, c: replace(
+        statistics.median(v, c), value=np.sort(v)[(len(v) - 1) // 2]
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", MEDIANS)
+def test_the_check_of_medians_kills(mutant):
+    with pytest.raises(AssertionError):
+        check_median(MEDIANS[mutant])
