@@ -6,9 +6,11 @@ from robustlab.reporting.belief import belief
 from robustlab.reporting.breaks import breaks
 from robustlab.reporting.curves import curves
 from robustlab.reporting.gallery import gallery
+from robustlab.reporting.losses import losses
 from robustlab.reporting.making import making
 from robustlab.reporting.opening import opening
 from robustlab.reporting.probes import probes
+from robustlab.reporting.radii import radii
 from robustlab.reporting.ranking import ranking
 from robustlab.reporting.section import View
 from robustlab.reporting.tables import tables
@@ -21,6 +23,8 @@ VIEWS: list[View] = [
     curves,
     ranking,
     tables,
+    losses,
+    radii,
     gallery,
     breaks,
     probes,
