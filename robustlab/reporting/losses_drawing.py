@@ -87,7 +87,9 @@ def _named(label: str, drawn: Sequence[Drawn], letters: int) -> str:
 
 
 def _panel(story: Story, axes: Axes, drawn: Sequence[Drawn], name: str) -> None:
-    logarithmic = drawn[0].unit == "cross-entropy"
+    logarithmic = drawn[0].unit == "cross-entropy" and all(
+        np.nanmin(c.loss, initial=0.0) >= 0 for c in drawn
+    )
     for curve in drawn:
         style = story.styles[curve.backbone]
         values = spread(curve.loss)

@@ -85,3 +85,9 @@ def build(lay: Callable[..., Results], parse: Callable[[str], Any]) -> Callable[
 def whole(build: Callable[..., Built]) -> Built:
     """The complete run: three backbones, 200 digits."""
     return build()
+
+
+@pytest.fixture(scope="session")
+def attacked(build: Callable[..., Built], runs: ModuleType) -> Built:
+    """A run of attacks that differ in what they break, with stages, losses and radii."""
+    return build(runs.Recipe(n=120, probes=runs.SEARCHES))

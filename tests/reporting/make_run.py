@@ -37,6 +37,10 @@ class Probe:
     strength: float = 1.0
     targeted: bool = False
     params: str = ""
+    skips: int = -1  # never breaks the images whose place is this, modulo 7
+    radius: bool = False
+    losses: int = 0  # steps
+    stages: Sequence[str] = ()
 
     @property
     def label(self) -> str:
@@ -75,6 +79,18 @@ class Recipe:
     def but(self, **changes: Any) -> Recipe:
         return replace(self, **changes)
 
+
+# Attacks that break different images, with stages, losses and radii.
+SEARCHES = (
+    PROBES[0],
+    Probe("pgd", skips=1, losses=40),
+    Probe(
+        "autoattack", strength=1.05, skips=2, losses=20, stages=("apgd loss=ce steps=20", "square")
+    ),
+    Probe("fmn", strength=0.95, skips=3, losses=30, radius=True),
+    Probe("fgsm", strength=0.55, losses=1),
+    Probe("noise", knowledge="none", strength=0.06),
+)
 
 BACKBONES = {"lenet5-max@digits": 0.11, "lenet5-avg@digits": 0.07, "lenet5-blur@digits": 0.105}
 
@@ -158,7 +174,12 @@ def _entry(probe: Probe, backbone: str, start: int, stop: int) -> dict[str, Any]
         "eps": list(probe.eps),
         "eps_values": [float(e) for e in probe.eps],
         "targeted": probe.targeted,
-        "params": {"steps": 40, "restarts": 1, "norm": probe.norm, "eps": list(probe.eps)},
+        "params": {
+            "steps": probe.losses or 40,
+            "restarts": 1,
+            "norm": probe.norm,
+            "eps": list(probe.eps),
+        },
         "backbone": backbone,
         "start": start,
         "stop": stop,
@@ -246,7 +267,7 @@ def _attack(
     if probe.targeted:
         columns["target"] = target
         columns["hittable"] = correct & (common["label"] != target)
-    at = breaks_at / probe.strength
+    at = np.where(np.arange(n) % 7 == probe.skips, np.inf, breaks_at / probe.strength)
     metrics = {"clean_accuracy": Metric("clean_correct")}
     for e in probe.eps:
         hit = at <= float(e)
@@ -264,12 +285,45 @@ def _attack(
         columns[f"fragile[eps={e}]"] = verified & (np.arange(n) == 17)
         metrics |= _metrics(probe, e)
     columns["forward"], columns["backward"] = np.full(n, 41.0), np.full(n, 40.0)
+    if probe.radius:
+        radius = np.where(at > 2 * float(probe.eps[-1]), np.inf, at)
+        columns["radius"] = np.where(correct, radius, 0.0)
     return Outcome(
         columns,
-        _pictures(recipe, probe, columns, images, rng),
+        {**_pictures(recipe, probe, columns, images, rng), **_losses(probe, columns, at)},
         metrics=metrics,
-        cost={"forward": 41.0 * n, "backward": 40.0 * n},
+        cost={"forward": 41.0 * n, "backward": 40.0 * n, **_stages(probe, columns)},
     )
+
+
+def _losses(probe: Probe, columns: Any, at: Any) -> dict[str, Any]:
+    """Losses of all images; each leaves at a step of its own once it is broken."""
+    steps = np.arange(probe.losses)
+    found = {}
+    for e in probe.eps if probe.losses else ():
+        reach = np.clip(float(e) / at, 0.01, 4)[:, None]
+        loss = -10 + 9 * reach * (1 - np.exp(-steps / 4)) + 0.01 * np.sin(steps)
+        leaves = 2 + 5 * np.arange(len(at)) % probe.losses
+        gone = columns[f"verified[eps={e}]"][:, None] & (steps >= leaves[:, None])
+        for stage in probe.stages or ("",):
+            name = f"loss[{stage}][eps={e}]" if stage else f"loss[eps={e}]"
+            found[name] = np.where(gone, np.nan, loss).astype(np.float32)
+    return found
+
+
+def _stages(probe: Probe, columns: Any) -> dict[str, float]:
+    """Says by turns which stage broke an image (adds columns); returns what each has cost."""
+    names, n = np.array(["", *probe.stages]), len(columns["id"])
+    for e in probe.eps if probe.stages else ():
+        turn = 1 + (np.arange(n) // 3) % len(probe.stages)
+        hit = columns[f"verified[eps={e}]"] & columns["clean_correct"]
+        columns[f"broken_by[eps={e}]"] = names[np.where(hit, turn, 0)]
+    cost: dict[str, float] = {}
+    for place, name in enumerate(probe.stages, 1):
+        spent = {"forward": 30.0 * place * n, "backward": 20.0 * place * n, "images": 0.5 * n}
+        cost |= {f"{what}[{name}]": value for what, value in spent.items()}
+        cost[f"seconds[{name}]"] = 0.5 * place
+    return cost
 
 
 def _metrics(probe: Probe, e: str) -> dict[str, Metric]:
@@ -311,7 +365,8 @@ def _at(name: str, probe: Probe, columns: Any, index: Any, rows: Any) -> Any:
 
 def _cut(whole: Outcome, start: int, stop: int) -> Outcome:
     """The shard [start, stop) of an outcome."""
-    arrays = dict(whole.arrays)
+    arrays = {k: v for k, v in whole.arrays.items() if not k.startswith("loss")}
+    losses = {k: v[start:stop][:64] for k, v in whole.arrays.items() if k.startswith("loss")}
     if "picture_row" in arrays:
         mine = (arrays["picture_row"] >= start) & (arrays["picture_row"] < stop)
         arrays = {name: value[mine] for name, value in arrays.items()}
@@ -319,7 +374,7 @@ def _cut(whole: Outcome, start: int, stop: int) -> Outcome:
     share = (stop - start) / max(1, len(next(iter(whole.samples.values()))))
     return Outcome(
         {name: column[start:stop] for name, column in whole.samples.items()},
-        arrays,
+        {**arrays, **losses},
         whole.pictures if start == 0 else (),
         whole.metrics,
         whole.notes,

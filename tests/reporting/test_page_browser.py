@@ -289,12 +289,13 @@ def check_no_overflow(page):
     assert page.evaluate(wide) == []
 
 
-@pytest.mark.parametrize("kind", ["digits", "colour", "long names"])
+@pytest.mark.parametrize("kind", ["digits", "colour", "long names", "searches"])
 def test_a_phone_needs_no_sideways_scrolling(visit, build, runs, whole, kind):
     long = {"torchvision:a_rather_long_builder_name?width=8&norm=off@imagenet_1000": 0.1}
     recipes = {
         "colour": runs.Recipe(n=8, shape=(3, 160, 160), data="x", pictures=6),
         "long names": runs.Recipe(n=60, backbones=long),
+        "searches": runs.Recipe(n=60, backbones={**long, "net": 0.1}, probes=runs.SEARCHES),
     }
     built = build(recipes[kind]) if kind in recipes else whole
     page, _, _ = visit(built.path, width=390)
@@ -323,7 +324,8 @@ def check_cells(page):
 @pytest.fixture(scope="module")
 def long_names(build, runs):
     long = {"torchvision:a_rather_long_builder_name?width=8&norm=off@imagenet_1000": 0.1}
-    return build(runs.Recipe(n=60, backbones={**long, "lenet5-robust-and-patient@digits": 0.05}))
+    names = {**long, "lenet5-robust-and-patient@digits": 0.05}
+    return build(runs.Recipe(n=60, backbones=names, probes=[*runs.PROBES, *runs.SEARCHES[2:4]]))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
