@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Radii", "radii", "radii_of", "written"]
 
 WIDTHS = {"wide": (880, 40), "narrow": (370, 22)}  # page pixels, bins
-ROW = 112  # page pixels of a backbone
+ROW, LETTERS = 130, 44  # page pixels of a backbone, letters of its name
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,8 @@ def _histogram(
     if math.isfinite(middle.value):
         axes.axvspan(middle.low, min(middle.high, right), color=style.colour, alpha=0.18, lw=0)
         axes.axvline(middle.value, color=INK, lw=1.4)
-    note = f"median {written(middle)}"
+    name = one.backbone if len(one.backbone) <= LETTERS else f"{one.backbone[: LETTERS - 1]}…"
+    note = f"{name}\nmedian {written(middle)}"
     if one.without:
         note += f"; {one.without} without a radius"
     axes.set_title(note, loc="left", fontsize=12, color=INK, pad=3)

@@ -176,6 +176,7 @@ def _entry(probe: Probe, backbone: str, start: int, stop: int) -> dict[str, Any]
         "targeted": probe.targeted,
         "params": {
             "steps": probe.losses or 40,
+            "loss": "margin",
             "restarts": 1,
             "norm": probe.norm,
             "eps": list(probe.eps),

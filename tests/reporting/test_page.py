@@ -208,7 +208,8 @@ def test_the_data_of_the_figure_are_the_rates_of_the_table(whole):
 @pytest.fixture(scope="module")
 def hostile(build, runs):
     classes = [EVIL, "</style>", "$\\frac{1}$", "=cmd()", *"efghij"]
-    probes = [*runs.PROBES, runs.Probe("pgd", params=EVIL)]
+    staged = runs.Probe("aa", params=EVIL, losses=20, radius=True, stages=(EVIL, "b]["))
+    probes = [*runs.PROBES, runs.Probe("pgd", params=EVIL), staged]
     recipe = runs.Recipe(n=60, backbones=EVILS, classes=classes, note=EVIL, probes=probes)
     return build(recipe.but(failed={(EVIL, "fgsm"): EVIL}))
 
@@ -275,9 +276,11 @@ def check_ids(tree):
     assert pointed - {""} <= set(counts)
 
 
-def test_drawings_do_not_collide(whole):
+def test_drawings_do_not_collide(whole, attacked):
     assert len(whole.tree.all("svg", class_="plot")) == 6
     check_ids(whole.tree)
+    assert len(attacked.tree.all("svg", class_="plot")) == 8
+    check_ids(attacked.tree)
 
 
 def test_the_check_of_ids_kills_two_drawings_of_one_prefix(whole, parse):
@@ -295,9 +298,10 @@ def test_drawings_follow_the_theme(whole):
         assert not drawing.all("style") + drawing.all("metadata")
 
 
-def test_the_same_run_gives_the_same_bytes(whole, tmp_path):
-    again = write_report(whole.results, tmp_path / "again.html")
-    assert again.read_bytes() == whole.path.read_bytes()
+def test_the_same_run_gives_the_same_bytes(whole, attacked, tmp_path):
+    for built in (whole, attacked):
+        again = write_report(built.results, tmp_path / "again.html")
+        assert again.read_bytes() == built.path.read_bytes()
     code = (
         "import sys, pathlib; from robustlab.results import Results;"
         "from robustlab.reporting import write_report;"
