@@ -21,9 +21,12 @@ from robustlab.adversarial.losses import fooled
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.identity import fingerprint
+from robustlab.planted import PLANTED, PLANTED_ATTACKS, planted, planted_attack
 from robustlab.randomness import SampleRandom
 
 __all__ = [
+    "PLANTED",
+    "PLANTED_ATTACKS",
     "check_attack",
     "check_batch_and_order",
     "check_budget",
@@ -32,6 +35,8 @@ __all__ = [
     "linear_backbone",
     "linear_radius",
     "linear_success",
+    "planted",
+    "planted_attack",
 ]
 
 

@@ -244,6 +244,7 @@ class Batch:
         outside = ((flat < -_BOX_SLACK) | (flat > 1 + _BOX_SLACK)).any(dim=1)
         found.refuse(OUTSIDE_BOX, places, claimed & outside)
         found.refuse(NOT_A_NUMBER, places, claimed & flat.isnan().any(dim=1))
+        found.invalid[places] |= outside.cpu().numpy()
         if not turn.stage.minimum_norm:  # those give the clean image where they find nothing
             found.searched[turn.index, places] = True
             found.moved[turn.index, places] |= (flat != x.flatten(1)).any(dim=1).cpu().numpy()
@@ -256,6 +257,7 @@ class Batch:
             images.x[rows], images.pixels[rows], images.y[rows], x_adv, part
         )
         places, finite = self.rows[rows.cpu().numpy()], x_adv.isfinite().flatten(1).all(dim=1)
+        self.found.invalid[places] |= ~verdict.valid.cpu().numpy()
         self.found.refuse(OUTSIDE_BUDGET, places, claimed & finite & ~verdict.valid)
         self.found.refuse(NOT_FOOLED, places, claimed & verdict.valid & ~verdict.fooled)
         stood = ~self.best.verdict.verified[rows]

@@ -119,6 +119,7 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
         broken_gradients=np.zeros((k, n), np.int64),
         searched=np.zeros((k, n), bool),
         moved=np.zeros((k, n), bool),
+        invalid=np.zeros(n, bool),
     )
 
 

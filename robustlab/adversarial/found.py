@@ -75,6 +75,7 @@ class Found:
             were zero or vanishing, or held a NaN or an infinity.
         searched, moved: whether a search within the eps looked at the image, [eps, n], and whether
             what it gave back was ever another image; without those for the smallest perturbation.
+        invalid: [n], whether any of its candidates was outside box or budget, claimed or not.
         stray: reason -> bool [n], claims that the lab refused; see `VIOLATIONS`.
         radius: [n], the smallest verified perturbation whatever the budgets, inf where none was
             found; of attacks that look for the smallest perturbation, None of others.
@@ -115,6 +116,7 @@ class Found:
     broken_gradients: Array
     searched: Array
     moved: Array
+    invalid: Array
     radius: Array | None
     stray: dict[str, Array] = field(default_factory=dict)
     losses: dict[tuple[int, int], Array] = field(default_factory=dict)

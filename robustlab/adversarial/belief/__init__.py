@@ -6,15 +6,24 @@ green where it looked and found nothing.
 
 from __future__ import annotations
 
+from robustlab.adversarial.belief.astray import astray
 from robustlab.adversarial.belief.case import Case, OfAttack
+from robustlab.adversarial.belief.convergence import convergence
+from robustlab.adversarial.belief.fragile import fragile
 from robustlab.adversarial.belief.gradients import gradients
+from robustlab.adversarial.belief.idle import idle
 from robustlab.adversarial.belief.modes import modes
 from robustlab.adversarial.belief.normalisation import normalisation
 from robustlab.adversarial.belief.outputs import outputs
 from robustlab.adversarial.belief.precision import precision
 from robustlab.adversarial.belief.randomness import randomness
 from robustlab.adversarial.belief.raw import raw
+from robustlab.adversarial.belief.rounding import rounding
+from robustlab.adversarial.belief.schedule import schedule
 from robustlab.adversarial.belief.suspect import Detector, Suspect
+from robustlab.adversarial.belief.targets import targets
+from robustlab.adversarial.belief.vanishing import vanishing
+from robustlab.adversarial.belief.violations import violations
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.outcome import Finding
@@ -30,7 +39,17 @@ OF_NETWORKS: list[Detector] = [
     precision,
     raw,
 ]
-OF_ATTACKS: list[OfAttack] = []
+OF_ATTACKS: list[OfAttack] = [
+    violations,
+    targets,
+    idle,
+    astray,
+    schedule,
+    convergence,
+    vanishing,
+    rounding,
+    fragile,
+]
 
 
 def examine(backbone: Backbone, data: Data, sample: int = 16) -> list[Finding]:

@@ -75,7 +75,7 @@ class Case:
         target = None if target is None else target.to(device)
         return Threat(found.norm, self.budgets[index], target)
 
-    def named(self, rows: Rows) -> tuple[str, ...]:
+    def named(self, rows: Any) -> tuple[str, ...]:
         """Ids of the images that a bool [n] chooses."""
         return tuple(str(self.found.ids[row]) for row in np.flatnonzero(rows))
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from robustlab.adversarial.access import VANISHED, Access
+from robustlab.adversarial.access import VANISHED
+from robustlab.adversarial.belief.slopes import slopes
 from robustlab.adversarial.belief.suspect import Suspect
-from robustlab.adversarial.gradients import look
-from robustlab.adversarial.losses import LOSSES, correct
+from robustlab.adversarial.losses import correct
 from robustlab.errors import BadRequest
 from robustlab.outcome import Finding, Level
 
@@ -24,7 +24,7 @@ def gradients(suspect: Suspect) -> Iterator[Finding]:
     x, y = suspect.x[kept], suspect.y[kept]
     ids = suspect.named(kept)
     try:
-        slopes = {name: _slopes(suspect, x, y, name) for name in ("ce", "margin")}
+        found = {name: _slopes(suspect, x, y, name) for name in ("ce", "margin")}
     except BadRequest:
         yield Finding(
             "gradients",
@@ -33,8 +33,8 @@ def gradients(suspect: Suspect) -> Iterator[Finding]:
             "run; attack it with square, or write a surrogate (Attack.surrogate).",
         )
         return
-    broken = ~(slopes["ce"].isfinite() & slopes["margin"].isfinite())
-    gone = {name: slope.nan_to_num(1.0) < VANISHED for name, slope in slopes.items()}
+    broken = ~(found["ce"].isfinite() & found["margin"].isfinite())
+    gone = {name: slope.nan_to_num(1.0) < VANISHED for name, slope in found.items()}
     underflow = gone["ce"] & ~gone["margin"]
     nowhere = gone["ce"] & gone["margin"]
     fine = True
@@ -66,8 +66,4 @@ def gradients(suspect: Suspect) -> Iterator[Finding]:
 
 def _slopes(suspect: Suspect, x: Tensor, y: Tensor, loss: str) -> Tensor:
     """Largest absolute entry of each image's gradient on the original network, [n]."""
-    dtype = None if suspect.backbone.dtype == x.dtype else suspect.backbone.dtype
-    access = Access(suspect.backbone.network, len(x), dtype=dtype)
-    _, _, slope = look(access, x, y, None, LOSSES[loss])
-    largest: Tensor = slope.flatten(1).abs().amax(dim=1)
-    return largest
+    return slopes(suspect.backbone, x, y, loss).flatten(1).abs().amax(dim=1)

@@ -1,5 +1,4 @@
-"""Networks with a known fault, for detectors to find: what a suspicion has never been shown to
-catch is not yet a check.
+"""Networks with a known fault.
 
 Each is made from a healthy network by wrapping or changing its module. A `Backbone` refuses some
 faults (a layer in training mode); these are planted after it was made.
