@@ -9,6 +9,11 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Beside other testing processes, one thread each: threads that wait for a core cost more than they
+# bring. Benchmarks run alone and keep theirs.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No test asserts a time, and a shared machine may stand still for a second.
 settings.register_profile("lab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lab")
