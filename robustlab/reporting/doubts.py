@@ -1,7 +1,8 @@
-"""Reasons to doubt the run: what failed, what was rounded away, what is too few.
+"""Reasons to doubt the run: what failed, what the detectors of its cells found, what is too few.
 
 A check is a function from evidence to lines; each says what it looked at, also when it found
-nothing. Checks of gradient masking are in `masking`.
+nothing. Checks of gradient masking are in `masking`; what a cell alone can tell (refused claims,
+what 8 bits lose, fragile verdicts) is found there and only retold here.
 """
 
 from __future__ import annotations
@@ -12,14 +13,10 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-import numpy as np
-
-from robustlab.evidence import Evidence, column, eps_of
 from robustlab.reporting.section import Story
-from robustlab.results import Group
 from robustlab.verdict import code, plural
 
-__all__ = ["Check", "Level", "Line", "attack_groups", "ids"]
+__all__ = ["Check", "Level", "Line"]
 
 Level = Literal["red", "amber", "green"]
 HALF_WIDTH = 0.05
@@ -35,17 +32,6 @@ class Line:
 
 
 Check = Callable[[Story], Iterator[Line]]
-
-
-def attack_groups(evidence: Evidence) -> list[Group]:
-    """Every landed attack, targeted and control included."""
-    return [g for g in evidence.landed if g.plan["kind"] == "attack"]
-
-
-def ids(group: Group, chosen: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> tuple[str, ...]:
-    """Names of the chosen images."""
-    assert group.outcome is not None
-    return tuple(str(name) for name in np.asarray(group.outcome.samples["id"])[chosen])
 
 
 def completeness(story: Story) -> Iterator[Line]:
@@ -122,72 +108,6 @@ def normalisation(story: Story) -> Iterator[Line]:
                 "normalised images every figure is wrong: add ?mean=...&std=... to its reference, "
                 "or ?mean=none if it was not.",
             )
-
-
-def _attacked(group: Group) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Images the attack was sent at: right from the start, and not labelled as its target."""
-    assert group.outcome is not None
-    return column(group, "attackable" if "attackable" in group.outcome.samples else "clean_correct")
-
-
-def claims(story: Story) -> Iterator[Line]:
-    """What the attacks claimed and the lab could not confirm."""
-    claimed, lost, names = 0, 0, []
-    for group in attack_groups(story.evidence):
-        here = 0
-        for e in eps_of(group):
-            said = column(group, f"claimed[eps={e.text}]") & _attacked(group)
-            held = column(group, f"verified[eps={e.text}]")
-            claimed, here = claimed + int(said.sum()), here + int((said & ~held).sum())
-        lost += here
-        if here:
-            names.append(f"{group.label} on {group.backbone}: {here}")
-    if lost:
-        text = f"{lost} of {plural(claimed, 'claims')} did not survive verification; none counts."
-        yield Line("amber", text, tuple(names))
-    elif claimed:
-        yield Line("green", f"All {claimed} claimed successes survived verification.")
-
-
-def eight_bits(story: Story) -> Iterator[Line]:
-    """Successes that exist as floats only."""
-    held, lost, names = 0, 0, []
-    for group in attack_groups(story.evidence):
-        right, here = _attacked(group), 0
-        for e in eps_of(group):
-            as_float = column(group, f"verified[eps={e.text}]") & right
-            as_bytes = column(group, f"verified_8bit[eps={e.text}]")
-            held, here = held + int(as_float.sum()), here + int((as_float & ~as_bytes).sum())
-        lost += here
-        if here:
-            names.append(f"{group.label} on {group.backbone}: {here}")
-    if lost:
-        yield Line(
-            "red" if 2 * lost > held else "amber",
-            f"{lost} of {held} verified successes are lost when the pixels are rounded to 8 bits; "
-            "the figures count them, the pictures show only what survived.",
-            tuple(names),
-        )
-    elif held:
-        yield Line("green", f"All {held} verified successes survive as 8-bit pixels.")
-
-
-def fragile(story: Story) -> Iterator[Line]:
-    """Images whose verdict depends on batch size or precision, by name."""
-    found: dict[str, None] = {}
-    checked = False
-    for group in attack_groups(story.evidence):
-        for e in eps_of(group):
-            assert group.outcome is not None
-            if f"fragile[eps={e.text}]" in group.outcome.samples:
-                checked = True
-                for name in ids(group, column(group, f"fragile[eps={e.text}]")):
-                    found[f"{name} ({group.backbone})"] = None
-    if found:
-        count, verb = plural(len(found), "verdicts"), "flips" if len(found) == 1 else "flip"
-        yield Line("amber", f"{count} {verb} with batch size or precision:", tuple(found))
-    elif checked:
-        yield Line("green", "No image's verdict flips with batch size or precision.")
 
 
 def enough(story: Story) -> Iterator[Line]:

@@ -1,9 +1,10 @@
 """Signs that an attack failed for reasons other than robustness (Athalye et al. 2018).
 
 Noise must not beat an attack; an attack that sees gradients should not lose to one that does not,
-nor an expensive search to a cheap one. Comparisons are paired on the same images. Curves are not
-checked for rising with eps: what is fooled at a smaller eps is counted at a larger one, so they
-cannot.
+nor an expensive search to a cheap one. Comparisons are paired on the same images: a loss by any
+count is amber, by more than two images and 1 % of them red. What is fooled at a smaller eps is
+counted at a larger one here, so that no curve can rise; the clean probe looks for curves that do,
+on a sample of raw runs.
 """
 
 from __future__ import annotations
@@ -19,19 +20,22 @@ from robustlab.verdict import code, norm_name, p_text
 
 __all__ = ["beats_noise", "costly_wins", "gradient_wins"]
 
-ALPHA = 0.05
+FEW, SHARE = 2, 0.01  # a loss by more than both, images and share of all images, is red
+Loss = tuple[Eps, int, int, float, int]
 
 
-def _loses(group: Group, other: Group, eps: Eps) -> tuple[int, int, float] | None:
-    """Images only the other broke, only the group broke, and the p-value; None: no comparison."""
+def _loses(group: Group, other: Group, eps: Eps) -> tuple[int, int, float, int] | None:
+    """Images only the other broke, only the group broke, the p-value and the number of images;
+    None: no comparison.
+    """
     mine, theirs = within(group, eps), within(other, eps)
     if mine is None or theirs is None or mine.shape != theirs.shape:
         return None
     paired = statistics.mcnemar(mine, theirs)
-    return paired.only_second, paired.only_first, paired.p
+    return paired.only_second, paired.only_first, paired.p, paired.n
 
 
-def _worst_loss(group: Group, other: Group) -> tuple[Eps, int, int, float] | None:
+def _worst_loss(group: Group, other: Group) -> Loss | None:
     """The eps at which ``group`` loses most to ``other``, None where it never does."""
     losses = [(e, *found) for e in eps_of(group) if (found := _loses(group, other, e))]
     losses = [loss for loss in losses if loss[1] > loss[2]]
@@ -79,10 +83,10 @@ def _noise_alone(
     )
 
 
-def _loss_line(group: Group, other: Group, loss: tuple[Eps, int, int, float], who: str) -> Line:
-    eps, theirs, mine, p = loss
+def _loss_line(group: Group, other: Group, loss: Loss, who: str) -> Line:
+    eps, theirs, mine, p, n = loss
     return Line(
-        "red" if p < ALPHA else "amber",
+        "red" if theirs - mine > max(FEW, SHARE * n) else "amber",
         f"{who} ({code(other.label)}) beats {code(group.label)} on {code(group.backbone)} at eps "
         f"{eps.text}: {theirs} images against {mine} (exact McNemar, {p_text(p)}). The attack may "
         "be failing, not the backbone holding.",
@@ -123,7 +127,7 @@ def costly_wins(story: Story) -> Iterator[Line]:
                         continue
                     compared = True
                     loss = _worst_loss(costly, cheap)
-                    if loss is not None and loss[3] < ALPHA:
+                    if loss is not None:
                         fine = False
                         yield _loss_line(costly, cheap, loss, "The cheaper attack")
     if compared and fine:

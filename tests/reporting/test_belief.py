@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+from robustlab.outcome import Finding
 from robustlab.reporting.belief import believe
 from robustlab.reporting.section import Story
 from robustlab.results import Results
@@ -83,27 +84,36 @@ def test_a_blind_attack_that_wins_is_red(lay, runs):
     assert said(results, "An attack without gradients (`square`) beats `pgd`") == ["red"]
 
 
-@pytest.mark.parametrize(
-    ("column", "words"),
-    [("claimed", "did not survive verification"), ("fragile", "flip")],
-)
-def test_planted_columns_are_counted(small, column, words):
+class Doubted(Results):
+    """A run whose attacks were doubted by a detector: the planted finding."""
+
+    finding = Finding("rounding", "red", "{count} of {of} are lost.", ("digits/test/000003",), 4, 9)
+
+    def groups(self):
+        return [
+            dataclasses.replace(g, outcome=dataclasses.replace(g.outcome, findings=[self.finding]))
+            if g.plan["kind"] == "attack"
+            else g
+            for g in super().groups()
+        ]
+
+
+def test_what_a_detector_finds_of_an_attack_reaches_the_page(small):
+    story = Story.of(Doubted(small.folder))
+    told = [line for line in believe(story) if line.text == "`pgd` on `net`: 4 of 9 are lost."]
+    assert [(line.level, line.names) for line in told] == [("red", ("digits/test/000003",))]
+
+
+@pytest.mark.parametrize(("lead", "level"), [(1, "amber"), (2, "amber"), (3, "red")])
+def test_a_loss_beyond_two_images_and_one_in_a_hundred_is_red(lay, runs, lead, level):
     def change(group, samples):
-        for name in samples:
-            if name.startswith(f"{column}[") and group.label == "pgd":
-                samples[name][:] = True
+        for name, column in samples.items():
+            if name.startswith("verified["):
+                column[:] = np.arange(len(column)) < (10 + lead if "noise" in group.label else 10)
 
-    assert said(Tampered(small.folder, change), words) == ["amber"]
-
-
-def test_successes_lost_at_eight_bits_grow_red(small):
-    def change(group, samples):
-        for name in samples:
-            if name.startswith("verified_8bit["):
-                samples[name][:] = False
-
-    assert said(small, "rounded to 8 bits") == ["amber"]
-    assert said(Tampered(small.folder, change), "rounded to 8 bits") == ["red"]
+    recipe = runs.Recipe(n=200, backbones={"net": 0.1}, probes=runs.PROBES[:5], pictures=2)
+    found = said(Tampered(lay(recipe).folder, change), "Noise (`uniform_noise`) beats `pgd`")
+    assert found == [level]
 
 
 def test_probabilities_are_red(lay, runs):

@@ -18,6 +18,7 @@ from robustlab.adversarial.belief.outputs import outputs
 from robustlab.adversarial.belief.precision import precision
 from robustlab.adversarial.belief.randomness import randomness
 from robustlab.adversarial.belief.raw import raw
+from robustlab.adversarial.belief.rivals import rivals
 from robustlab.adversarial.belief.rounding import rounding
 from robustlab.adversarial.belief.schedule import schedule
 from robustlab.adversarial.belief.suspect import Detector, Suspect
@@ -38,6 +39,7 @@ OF_NETWORKS: list[Detector] = [
     gradients,
     precision,
     raw,
+    rivals,
 ]
 OF_ATTACKS: list[OfAttack] = [
     violations,

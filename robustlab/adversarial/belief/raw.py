@@ -14,22 +14,27 @@ from numpy.typing import NDArray
 from robustlab.adversarial.belief.suspect import Suspect
 from robustlab.adversarial.losses import correct
 from robustlab.errors import BadRequest
-from robustlab.outcome import Finding
-from robustlab.registry import resolve
+from robustlab.outcome import Finding, Level
 
-__all__ = ["raw"]
+__all__ = ["LADDER", "PGD", "STEPS", "raw", "too_many"]
 
 # Ascending; from the last every 8-bit image reaches plain grey.
 LADDER = ("1/255", "4/255", "16/255", "64/255", "128/255")
 STEPS = 10
+PGD = {"steps": STEPS, "loss": "margin"}
+
+
+def too_many(count: int, n: int) -> Level:
+    """Paired counts above zero are amber, and red beyond max(2 images, 1 %)."""
+    return "red" if count > max(2, 0.01 * n) else "amber"
 
 
 def raw(suspect: Suspect) -> Iterator[Finding]:
     """eps = 0 against clean accuracy; more budget must not fool less; grey must be reachable."""
     right = correct(suspect.logits, suspect.y).cpu().numpy()
     try:
-        untouched = _standing(suspect, "0")
-        ladder = [_standing(suspect, eps) for eps in LADDER]
+        untouched = ~suspect.fooled_by("pgd", "0", **PGD)
+        ladder = [~suspect.fooled_by("pgd", eps, **PGD) for eps in LADDER]
     except BadRequest:
         return  # no gradient at all: another detector says so
     doubted = False
@@ -47,12 +52,6 @@ def raw(suspect: Suspect) -> Iterator[Finding]:
             0,
             len(right),
         )
-
-
-def _standing(suspect: Suspect, eps: str) -> NDArray[np.bool_]:
-    """Images still right under a run of this eps alone."""
-    pgd = resolve("pgd").obj(eps=[eps], steps=STEPS, loss="margin")
-    return np.asarray(~pgd(suspect.backbone, suspect.data, seed=0).verified[0])
 
 
 def _at_zero(
@@ -82,7 +81,7 @@ def _rises(ladder: list[NDArray[np.bool_]]) -> Finding | None:
     n = len(ladder[0])
     return Finding(
         "raw",
-        "red" if worst > max(2, 0.01 * n) else "amber",
+        too_many(worst, n),
         f"with more budget PGD of {STEPS} steps fools {{count}} of {{of}} images fewer (run "
         "afresh at each eps): it is led astray by gradients that do not lead to the boundary.",
         (),
@@ -103,7 +102,7 @@ def _beyond_grey(suspect: Suspect, ladder: list[NDArray[np.bool_]]) -> Finding |
     n = len(same)
     return Finding(
         "raw",
-        "red" if left > max(2, 0.01 * n) else "amber",
+        too_many(left, n),
         f"at 128/255 (Linf) every image can be made plain grey, yet PGD of {STEPS} steps leaves "
         "{count} of {of} images right that grey would fool: the attack fails, not the network "
         "holds.",
