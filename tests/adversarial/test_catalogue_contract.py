@@ -57,7 +57,10 @@ def test_the_catalogue_keeps_the_contract(
     testing.check_attack(_attack(name, norm, target), lenet, digits.subset(np.arange(16)))
 
 
-@pytest.mark.parametrize(("name", "norm"), [p.values[:2] for p in MATRIX if p.values[2] is None])
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [pytest.param(*p.values[:2], marks=p.marks) for p in MATRIX if p.values[2] is None],
+)
 def test_gradient_attacks_beat_the_control(
     lenet: Backbone, digits: Data, name: str, norm: str
 ) -> None:

@@ -24,7 +24,7 @@ SHIPPED = ["lenet5-max", "lenet5-avg", "mlp", "local", "resnet20-narrow", "lenet
 ATTACKS: list[tuple[str, dict[str, Any]]] = [
     ("pgd", {"steps": 20}),
     ("apgd", {"steps": 20}),
-    ("square", {"queries": 200}),
+    ("square", {"queries": 60}),
 ]
 EPS = ["0.05", "0.1"]
 
