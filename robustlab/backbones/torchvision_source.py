@@ -23,6 +23,7 @@ from robustlab.backbones.building import Built, Weights
 from robustlab.backbones.downloads import fetch
 from robustlab.backbones.library_options import bind_library
 from robustlab.backbones.options import OPTIONS
+from robustlab.backbones.unfilled import Unfilled
 from robustlab.backbones.weightfile import pour, read_weights
 from robustlab.catalogue import Entry, Parameter
 from robustlab.data.checks import unique_names
@@ -200,5 +201,5 @@ def laid_out(name: str, classes: int) -> nn.Module:
         NotImplementedError: a RegNet, whose builder computes with tensors.
     """
     asked = _asked(name, {"classes": classes})
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         return _module(name, asked, fresh=False)

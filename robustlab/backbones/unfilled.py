@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["Unfilled"]
+
+# They keep the shape, and on the meta device they are slow to say so.
+_SAME = {functional.batch_norm, functional.relu, Tensor.normal_, Tensor.uniform_}
 
 
 class Unfilled(TorchFunctionMode):
@@ -16,9 +20,10 @@ class Unfilled(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if kwargs.get("generator") is not None:
+        initial = getattr(func, "__module__", None) == "torch.nn.init"
+        if initial or kwargs.get("generator") is not None:
             return args[0] if args else kwargs["tensor"]
-        if func is functional.batch_norm:  # keeps the shape, and is slow to say so
+        if func in _SAME:
             return args[0]
         if kwargs.get("device") is not None:
             kwargs["device"] = torch.device("meta")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robustlab.backbones.lectures.initial import INITS, initialised
 from robustlab.backbones.lectures.pooling import POOLS, pooling
+from robustlab.backbones.unfilled import Unfilled
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["Layers", "Parts"]
@@ -162,7 +163,7 @@ class Parts:
     def _tried(self, features: nn.Module, size: int) -> tuple[int, int, int] | None:
         images = torch.empty(2, self.channels, size, size, device="meta")
         try:
-            with torch.no_grad():
+            with torch.no_grad(), Unfilled():
                 maps: Tensor = features(images)
         except RuntimeError:  # torch's word for a window that does not fit
             return None
