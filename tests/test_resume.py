@@ -129,6 +129,7 @@ def run_and_kill(suite, folder, rng):
 # Killed -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(suite, tmp_path, undisturbed):
     folder = tmp_path / "run"
     before = run_and_kill(suite, folder, random.Random(0))

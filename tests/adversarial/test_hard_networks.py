@@ -113,6 +113,7 @@ def test_float_images_that_are_wrong_as_floats_are_still_attacked_as_pixels() ->
     assert found.verified_8bit.all()
 
 
+@pytest.mark.slow
 def test_a_smallest_perturbation_does_not_depend_on_the_other_budgets(
     lenet: Backbone, digits: Data
 ) -> None:

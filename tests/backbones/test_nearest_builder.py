@@ -42,7 +42,14 @@ def made(text):
     return builders[name](**builders[name].bind(options)).state_dict()
 
 
-@pytest.mark.parametrize("text", LECTURES)
+# Everyday one of each network; the search behind an error takes seconds.
+EVERYDAY = {text.partition("?")[0]: text for text in reversed(LECTURES)}.values()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param(one, marks=[] if one in EVERYDAY else [pytest.mark.slow]) for one in LECTURES],
+)
 def test_found_with_its_options(text, tmp_path):
     """The reference it names loads the file; so does the one in the error of a wrong builder."""
     path = tmp_path / "m.pt"
