@@ -16,7 +16,7 @@ from robustlab.outcome import Finding, Level
 
 __all__ = ["rounding"]
 
-_IMAGES = 64
+_IMAGES, _FEW = 64, 2
 _TEXTS = {
     "budget": "no 8-bit image but the clean one lies within eps: the budget is smaller than a "
     "level of 1/255. Count these as floats only.",
@@ -33,9 +33,9 @@ def rounding(case: Case) -> Iterator[Finding]:
     The judge rounds towards the clean image. Tried here within eps, on the original network: the
     nearest level, the level further away, and the perturbation stretched to eps. Where one of them
     fools the reason is "rounding", where none does "attack", and where eps leaves no other 8-bit
-    image "budget". Of at most 64 images, each at its largest eps. Red where more than half of the
-    successes are lost, other than by rounding in a search for the smallest perturbation, which
-    ends where rounding back undoes it.
+    image "budget". Of at most 64 images, each at its largest eps. Red where one reason takes more
+    than half of the images fooled, and more than two; a search for the smallest perturbation ends
+    where rounding back undoes it, so that reason stays amber there.
     """
     found = case.found
     held = found.verified & found.attackable
@@ -48,12 +48,12 @@ def rounding(case: Case) -> Iterator[Finding]:
     n, of = int(lost.any(axis=0).sum()), int(held.any(axis=0).sum())
     asked = np.flatnonzero(lost.any(axis=0))[:_IMAGES]
     reasons = _reasons(case, lost, asked)
-    most = 2 * int(lost.sum()) > int(held.sum())
     for reason, text in _TEXTS.items():
         rows = np.zeros(len(found.ids), bool)
         rows[asked[reasons == reason]] = True
         if rows.any():
             expected = reason == "rounding" and case.attack.minimum_norm
+            most = rows.sum() > max(_FEW, 0.5 * of)
             level: Level = "red" if most and not expected else "amber"
             part = "" if n == len(asked) else f" (of the first {len(asked)} that are lost)"
             yield Finding(

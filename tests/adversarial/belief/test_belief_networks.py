@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from robustlab import load_backbone, load_data
 from robustlab.adversarial import belief
 from robustlab.adversarial.belief import examine
+from robustlab.adversarial.belief.raw import LADDER, PGD
+from robustlab.adversarial.belief.rivals import _RIVALS, rivals
+from robustlab.adversarial.belief.suspect import Suspect
 from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.planted import PLANTED, planted
@@ -56,6 +60,26 @@ def test_no_false_alarm_on_other_samples(name: str) -> None:
     for seed in range(1, 10):
         found = examine(backbone, load_data("digits:test", take=64, seed=seed))
         assert [f.sentence for f in found if f.level != "green"] == []
+
+
+def test_raw_runs_betray_masked_gradients(some: Data) -> None:
+    told = _doubted("quantised", some)
+    assert (told["raw"], told["rivals"]) == ("red", "red")
+
+
+@pytest.mark.parametrize("name", ["fgsm", "square", "noise"])
+@pytest.mark.parametrize(("lead", "level"), [(0, "green"), (1, "amber"), (2, "amber"), (3, "red")])
+def test_a_rival_is_counted_in_pairs(name: str, lead: int, level: str, some: Data) -> None:
+    """Runs planted in a sample: PGD fools five images, the rival four others and ``lead`` more."""
+    suspect = Suspect.of(load_backbone("mlp@digits"), some, 16)
+    for eps in LADDER:
+        for run, params in [("pgd", PGD), *((r, p) for r, (p, _, _) in _RIVALS.items())]:
+            fooled = np.arange(16) < 5
+            if run == name:
+                fooled = (np.arange(16) >= 4) & (np.arange(16) < 9 + lead)
+            suspect.runs[(run, eps, *sorted(params.items()))] = fooled
+    (told,) = rivals(suspect)
+    assert (told.level, told.count) == (level, lead)
 
 
 def test_the_sentences_say_what_to_do(some: Data) -> None:
