@@ -76,11 +76,10 @@ class TargetedAPGD(APGD):
         if threat.target is not None:
             return super().search(model, x, y, start, threat, rng)
         with torch.no_grad():
-            logits = model(x)
-        others = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)
+            others = self.wrong_classes(model(x), y)[:, : self.targets]
         found, claimed = start.clone(), torch.zeros_like(y, dtype=torch.bool)
         rows = torch.arange(len(y), device=y.device)
-        for rank in range(min(self.targets, logits.shape[1] - 1)):
+        for rank in range(others.shape[1]):
             if len(rows) == 0:
                 break
             part = rng.narrow(rows.tolist())

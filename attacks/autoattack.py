@@ -60,7 +60,7 @@ class AutoAttack(Attack):
         dlr = ("apgd", {"loss": "dlr", **steps, **many})
         apgdt = ("apgdt", {**steps, **targets})
         fabt = ("fabt", {**steps, "targets": self.targets})
-        square = ("square", {"queries": self.queries})
+        square = ("square", {"queries": self.queries, "polish": 0.0})
         if self.version == "plus":
             return [ce, dlr, ("fab", {**steps, "starts": 5}), square, apgdt, fabt]
         return [ce, apgdt, fabt, square]

@@ -17,20 +17,24 @@ class Bisection(Attack):
 
     Every image has an eps of its own: halved towards zero where the attack succeeds, raised where
     it fails. The first try has the largest of the budgets, so an image that stands there has no
-    radius. A weak attack gives radii that are too large; none gives one that is too small.
+    radius. A weak attack gives radii that are too large; none gives one that is too small. Images
+    leave when their radius is known well enough.
     """
 
     minimum_norm: ClassVar[bool] = True
 
-    attack: str = "apgd"
+    attack: str = "apgdt"
     """the attack of a fixed budget, by name"""
     settings: Any = None
     """a table of that attack's parameters, such as {steps = 50}"""
-    rounds: int = 10
-    """tries an image; the radius is found to 2^(1 - rounds) of the largest budget"""
+    precision: float = 0.01
+    """how near, as a share of it, the smallest radius found comes to the largest that failed"""
+    rounds: int = 15
+    """tries an image at most"""
 
     def check(self) -> None:
         self.at_least("rounds", 1)
+        self.at_least("precision", 0.0)
         if self.inner.minimum_norm:
             self.refuse(f"{self.attack!r} finds the smallest perturbation itself; run it as it is")
 
@@ -49,26 +53,30 @@ class Bisection(Attack):
         return self.rounds * int(self.inner.restarts * self.inner.passes()) + 9
 
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
-        inner = self.inner
         low = torch.zeros_like(x[:, :1, :1, :1])
         high = torch.ones_like(low) * threat.eps
         eps, best = high.clone(), x.clone()
         claimed = torch.zeros_like(y, dtype=torch.bool)
+        rows = torch.arange(len(y), device=y.device)
         for _ in range(self.rounds):
-            ball = replace(threat, eps=eps)
-            x_adv, hit = self.tried(inner, model, x, y, ball, rng)
-            best[hit], claimed[hit] = x_adv[hit], True
-            reached = threat.distance(x_adv, x).to(x.dtype).view_as(eps)
-            won = hit.view_as(eps)
-            high = torch.where(won, torch.minimum(reached, eps), high)
-            low = torch.where(won, low, eps)
-            eps = torch.where(claimed.view_as(eps), (low + high) / 2, high)
+            ball = replace(threat, eps=eps).narrow(rows)
+            part, own = model.narrow(rows), rng.narrow(rows.tolist())
+            x_adv, hit = self.tried(part, x[rows], y[rows], ball, own)
+            reached = threat.distance(x_adv, x[rows]).to(x.dtype).view(-1, 1, 1, 1)
+            won, lost = rows[hit], rows[~hit]
+            best[won], claimed[won] = x_adv[hit], True
+            high[won] = torch.minimum(reached[hit], eps[won])
+            low[lost] = eps[lost]
+            eps = (low + high) / 2
+            open_ = (high - low > self.precision * high).flatten() & claimed
+            rows = open_.nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
         return self.shorten(model, x, y, best, claimed, threat.target), claimed
 
-    def tried(
-        self, inner: Any, model: Any, x: Any, y: Any, ball: Threat, rng: Any
-    ) -> tuple[Any, Any]:
+    def tried(self, model: Any, x: Any, y: Any, ball: Threat, rng: Any) -> tuple[Any, Any]:
         """The inner attack from all its starts, each on what the others left standing."""
+        inner = self.inner
         found, claimed = x.clone(), torch.zeros_like(y, dtype=torch.bool)
         for _ in range(inner.restarts):
             rows = (~claimed).nonzero().squeeze(1)

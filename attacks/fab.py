@@ -9,17 +9,13 @@ import torch
 from robustlab import Attack, Threat, probe
 
 
-def _difference(logits: Any, y: Any, target: Any) -> Any:
-    """The target's logit minus the true one, [n]."""
-    return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
-
-
 @probe("fab")
 class FAB(Attack):
     """Fast adaptive boundary attack: project on the linearised boundary, drift to the clean image.
 
     Each step takes the nearest of all K - 1 boundaries, for K - 1 gradients (Croce and Hein 2020b,
-    algorithm 1). With a target it follows that class's boundary alone.
+    algorithm 1; here the nearest inside the box). With a target it follows that class's boundary
+    alone.
     """
 
     paper: ClassVar[str] = "Croce and Hein 2020, arXiv:1907.02044"
@@ -85,7 +81,7 @@ class FAB(Attack):
         """One walk; ``best`` and ``size`` are improved in place."""
         x_adv = begin
         for _ in range(self.steps):
-            normal, offset = self.boundary(model, x_adv, y, threat, aim)
+            normal, offset = self.nearest(model, x_adv, y, threat, aim)
             here = threat.to_hyperplane(x_adv, normal, offset)
             there = threat.to_hyperplane(x, normal, offset)
             near = threat.distance(x_adv + here, x_adv).to(x.dtype).clamp_min(1e-8)
@@ -100,23 +96,24 @@ class FAB(Attack):
             best[better], size[better] = x_adv[better], length[better]
             x_adv = torch.where(hit.view(-1, 1, 1, 1), x + self.back * (x_adv - x), x_adv)
 
-    def boundary(self, model: Any, x_adv: Any, y: Any, threat: Threat, aim: Any) -> tuple[Any, Any]:
+    def nearest(self, model: Any, x_adv: Any, y: Any, threat: Threat, aim: Any) -> Any:
         """Normal and offset of the linearised boundary to ``aim``, or of the nearest one."""
         if aim is not None:
-            _, value, slope = self.look(model, x_adv, y, aim, _difference)
-            return slope, (slope * x_adv).flatten(1).sum(dim=1) - value
+            return self.boundary(model, x_adv, y, aim)
         with torch.no_grad():
             classes = model(x_adv).shape[1]
-        dual = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}[threat.norm]
-        nearest = torch.full_like(x_adv[:, 0, 0, 0], torch.inf)
-        normal, offset = torch.zeros_like(x_adv), torch.zeros_like(nearest)
+        least = torch.full_like(x_adv[:, 0, 0, 0], torch.inf)
+        normal, offset = torch.zeros_like(x_adv), torch.zeros_like(least)
         for rank in range(classes - 1):  # every class but the true one
             other = torch.where(y <= rank, rank + 1, torch.full_like(y, rank))
-            _, value, slope = self.look(model, x_adv, y, other, _difference)
-            away = value.abs() / slope.flatten(1).norm(p=dual, dim=1).clamp_min(1e-12)
-            closer = away < nearest
-            nearest[closer], normal[closer] = away[closer], slope[closer]
-            offset[closer] = ((slope * x_adv).flatten(1).sum(dim=1) - value)[closer]
+            slope, here = self.boundary(model, x_adv, y, other)
+            away = threat.distance_to_hyperplane(x_adv, slope, here)
+            closer = away < least
+            least[closer], normal[closer], offset[closer] = (
+                away[closer],
+                slope[closer],
+                here[closer],
+            )
         return normal, offset
 
 
@@ -141,6 +138,5 @@ class TargetedFAB(FAB):
         if threat.target is not None:
             return [threat.target]
         with torch.no_grad():
-            logits = model(x)
-        others = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)
-        return [others[:, rank] for rank in range(min(self.targets, logits.shape[1] - 1))]
+            others = self.wrong_classes(model(x), y)[:, : self.targets]
+        return list(others.unbind(dim=1))

@@ -21,6 +21,10 @@ class Square(Attack):
     2020, algorithm 2). L2: mass is moved from one square into another (algorithm 3). L1: the same
     with the L1 budget, projected on ball and box (Croce and Hein 2021, section 4). What gradients
     cannot find because they are masked, this may.
+
+    Squares are three pixels wide at least in L2 and L1. Where single pixels matter, as on a linear
+    network of random weights, that leaves 1.5 and 2 times the smallest perturbation; ``polish``
+    moves single pixels in the end. On networks that see shapes it helps in L1, not in L2.
     """
 
     knowledge: ClassVar[str] = "score"
@@ -31,9 +35,14 @@ class Square(Attack):
     """queries of the network an image and restart"""
     p_init: float = 0.8
     """share of the image that the first squares cover"""
+    polish: float | None = None
+    """share of the queries, the last, that move single pixels (L2 and L1); none: 0.3 in L1, 0 in
+    L2; 0: as published"""
 
     def check(self) -> None:
         self.at_least("queries", 1)
+        if self.polish is not None and not 0 <= self.polish < 1:
+            self.refuse(f"polish is a share of the queries, from 0 to below 1, not {self.polish}")
         if not 0 < self.p_init <= 1:
             self.refuse(f"p_init is a share of the image, above 0 and at most 1, not {self.p_init}")
 
@@ -66,7 +75,7 @@ class Square(Attack):
             turn = (query - 1) % _BLOCK
             if turn == 0:
                 drawn = x.new_tensor(rng.uniform((_BLOCK, moves.numbers(x))))
-            side = _side(self._share(query - 1), x)
+            side = self._side(query - 1, x, threat)
             tried = moves.propose(x, best, threat, side, drawn[:, turn])
             seen, hit = self._score(model, tried, y, threat)
             # A loss of one's own may fall where the goal is reached; the goal goes first.
@@ -80,17 +89,20 @@ class Square(Attack):
         loss = self.objective(logits, y, threat.target)
         return loss, self.fooled(logits, y, threat.target)
 
-    def _share(self, tries: int) -> float:
-        """Share of the image that a square covers after ``tries``, the schedule stretched to the
-        queries.
-        """
-        scaled = int(tries / self.queries * 10000)
-        return float(self.p_init / 2 ** sum(scaled > step for step in _HALVINGS))
+    def _side(self, tries: int, x: Any, threat: Threat) -> int:
+        """How wide a square is after ``tries``; 0 when it is the single pixels' turn."""
+        usual = 0.3 if threat.norm == "l1" else 0.0
+        polish = usual if self.polish is None or threat.norm == "linf" else self.polish
+        squares = self.queries * (1 - polish)
+        if tries >= squares:
+            return 0
+        height, width = x.shape[2:]
+        share = self._share(tries / squares)
+        return int(min(max(round((share * height * width) ** 0.5), 1), height, width))
 
-
-def _side(share: float, x: Any) -> int:
-    height, width = x.shape[2:]
-    return int(min(max(round((share * height * width) ** 0.5), 1), height, width))
+    def _share(self, spent: float) -> float:
+        """Share of the image that a square covers when that share of the schedule is spent."""
+        return float(self.p_init / 2 ** sum(int(spent * 10000) > step for step in _HALVINGS))
 
 
 def _corners(x: Any, side: int, u: Any, v: Any) -> tuple[Any, Any]:
@@ -151,6 +163,8 @@ class _Transfers:
         return self._fill(delta, x, threat)
 
     def propose(self, x: Any, best: Any, threat: Threat, side: int, drawn: Any) -> Any:
+        if side == 0:
+            return self._pixel(x, best, threat, drawn)
         side = max(side, 3)
         side = min(side + 1 - side % 2, x.shape[2], x.shape[3])
         delta = best - x
@@ -173,6 +187,14 @@ class _Transfers:
         delta = delta.permute(0, 2, 3, 1).contiguous()
         delta[rows, down, along] = new.permute(0, 2, 3, 1)
         return self._fill(delta.permute(0, 3, 1, 2), x, threat)
+
+    def _pixel(self, x: Any, best: Any, threat: Threat, drawn: Any) -> Any:
+        """One value changed by eps to eps / 256, all others paying for it."""
+        size = x[0].numel()
+        place = (drawn[:, 0] * size).long().clamp_max(size - 1)
+        change = (drawn[:, 1] - 0.5).sign() * 2.0 ** (-8.0 * drawn[:, 2]) * self._eps(threat)
+        delta = (best - x).flatten(1).scatter_add(1, place[:, None], change[:, None])
+        return self._fill(delta.view_as(x), x, threat)
 
     def _fill(self, delta: Any, x: Any, threat: Threat) -> Any:
         """The whole budget spent, then the box."""

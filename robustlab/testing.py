@@ -33,6 +33,7 @@ __all__ = [
     "check_model_untouched",
     "check_seed",
     "linear_backbone",
+    "linear_found",
     "linear_radius",
     "linear_success",
     "planted",
@@ -148,21 +149,42 @@ def linear_success(
     comes back is judged here: in the box, in the budget, misclassified (or at the ``target``). An
     attack that looks for the smallest perturbation is given the whole box, and held to the budget.
     """
-    label = backbone(x).argmax(dim=1)
-    radius = share * linear_radius(backbone, x, attack.norm)
-    own = radius.to(x.dtype).view(-1, 1, 1, 1)
+    found = linear_found(attack, backbone, x, share, target=target, seed=seed)
+    return found <= share * (1 + 1e-6)
+
+
+def linear_found(
+    attack: Attack,
+    backbone: Backbone,
+    x: Tensor,
+    share: float,
+    *,
+    target: Tensor | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """The smallest perturbation that fools, in units of `linear_radius`; [n], inf where none does.
+
+    A search of a fixed budget is given ``share`` of the radius, and stops where it has succeeded; a
+    search for the smallest perturbation is given the whole box.
+    """
+    label, radius = backbone(x).argmax(dim=1), linear_radius(backbone, x, attack.norm)
+    own = (share * radius).to(x.dtype).view(-1, 1, 1, 1)
     ids = [str(row) for row in range(len(x))]
-    won = torch.zeros_like(label, dtype=torch.bool)
+    least = torch.full_like(radius, torch.inf)
 
     def judge(rows: Tensor, x_adv: Tensor) -> Tensor:
+        """Size of the perturbations of some rows in units of the radius, inf where not fooled."""
         boxed = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(dim=1)  # False for NaN
-        inside = distance(x_adv, x[rows], attack.norm) <= radius[rows] * (1 + 1e-6)
         goal = None if target is None else target[rows]
-        return boxed & inside & fooled(backbone(x_adv), label[rows], goal)
+        hit = boxed & fooled(backbone(x_adv), label[rows], goal)
+        size = distance(x_adv, x[rows], attack.norm) / radius[rows]
+        return torch.where(hit, size, torch.inf)
 
     for _, stage in attack.stages():
         for restart in range(stage.restarts):
-            rows = (~won).nonzero().squeeze(1)
+            rows = torch.arange(len(x))
+            if not stage.minimum_norm:
+                rows = (least > share * (1 + 1e-6)).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
             threat = Threat(attack.norm, own, target).narrow(rows)
@@ -170,20 +192,24 @@ def linear_success(
                 threat = replace(threat, eps=float(x[0].numel()))
             random = SampleRandom(seed, [ids[row] for row in rows.tolist()], restart)
             start = stage.start(x[rows], threat, random)
-            referee = partial(_among, judge, rows) if not stage.minimum_norm else None
+            referee = partial(_won, judge, rows, share) if not stage.minimum_norm else None
             access = Access(backbone.network, len(rows), referee)
             with torch.no_grad():
                 answer = stage.search(access, x[rows], label[rows], start, threat, random)
             x_adv = answer[0] if isinstance(answer, tuple) else answer
-            won[rows] |= judge(rows, x_adv)
-    return won
+            least[rows] = torch.minimum(least[rows], judge(rows, x_adv))
+    return least
 
 
-def _among(
-    judge: Callable[[Tensor, Tensor], Tensor], rows: Tensor, some: Tensor, x_adv: Tensor
+def _won(
+    judge: Callable[[Tensor, Tensor], Tensor],
+    rows: Tensor,
+    share: float,
+    some: Tensor,
+    x_adv: Tensor,
 ) -> Tensor:
-    """A judge of all images, asked about some of the ``rows`` that are searched."""
-    return judge(rows[some], x_adv)
+    """A judge of all images, asked which of some of the ``rows`` are won."""
+    return judge(rows[some], x_adv) <= share * (1 + 1e-6)
 
 
 def check_budget(attack: Attack, backbone: Backbone, data: Data, *, seed: int = 0) -> Found:

@@ -19,7 +19,8 @@ from robustlab.adversarial.auto_pgd import auto_pgd
 from robustlab.adversarial.evaluate import BATCH, evaluate
 from robustlab.adversarial.found import Found
 from robustlab.adversarial.gradients import StraightThrough, look
-from robustlab.adversarial.losses import Loss, find_loss, fooled
+from robustlab.adversarial.losses import Loss, difference, find_loss, fooled, wrong_classes
+from robustlab.adversarial.nearest import boundary, nearest_classes
 from robustlab.adversarial.search import gradient_search
 from robustlab.adversarial.segment import shorten
 from robustlab.adversarial.threats import Threat
@@ -180,6 +181,26 @@ class Attack:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [n, K], loss [n] (none: the objective), its gradient; see `gradients.look`."""
         return look(model, x_adv, y, target, loss or self.objective)
+
+    @staticmethod
+    def difference(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
+        """The target's logit minus the true one, [n]; see `losses.difference`."""
+        return difference(logits, y, target)
+
+    @staticmethod
+    def boundary(*args: Any) -> tuple[Tensor, Tensor]:
+        """A linearised boundary between two classes; see `nearest.boundary`."""
+        return boundary(*args)
+
+    @staticmethod
+    def wrong_classes(logits: Tensor, y: Tensor) -> Tensor:
+        """All classes but the label, the likeliest first, [n, K - 1]."""
+        return wrong_classes(logits, y)
+
+    @staticmethod
+    def nearest_classes(*args: Any) -> Tensor:
+        """Classes in the order of their linearised boundaries; see `nearest.nearest_classes`."""
+        return nearest_classes(*args)
 
     @staticmethod
     def shorten(*args: Any, **kwargs: Any) -> Tensor:

@@ -19,10 +19,12 @@ __all__ = [
     "Loss",
     "correct",
     "cross_entropy",
+    "difference",
     "dlr",
     "find_loss",
     "fooled",
     "margin",
+    "wrong_classes",
 ]
 
 Loss = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
@@ -49,6 +51,18 @@ def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     value = others - chosen if target is None else chosen - others
     # A network that breaks down (NaN) no longer says the true label, nor does it say the target.
     return value.nan_to_num(nan=torch.inf if target is None else -torch.inf)
+
+
+def difference(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
+    """The target's logit minus the true one, shape [n]: zero on the boundary between the two."""
+    assert target is not None
+    return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
+
+
+def wrong_classes(logits: Tensor, y: Tensor) -> Tensor:
+    """All classes but the label, the likeliest first; int64 [n, K - 1]."""
+    ordered = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)
+    return ordered[:, :-1]
 
 
 def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:

@@ -58,6 +58,19 @@ class Threat:
         flat = project_on_hyperplane(x.flatten(1), normal.flatten(1), offset, self.norm)
         return flat.view_as(x)
 
+    def distance_to_hyperplane(self, x: Tensor, normal: Tensor, offset: Tensor) -> Tensor:
+        """How far the hyperplane is from ``x`` inside the box, [n].
+
+        Where the box ends before the plane, the way to its last corner counts as much longer as it
+        falls short; where the normal is zero it is infinite.
+        """
+        step = self.to_hyperplane(x, normal, offset)
+        gain = (normal * step).flatten(1).sum(dim=1).abs()
+        need = (offset - (normal * x).flatten(1).sum(dim=1)).abs()
+        longer = (need / gain).nan_to_num(1.0).clamp_min(1.0)
+        away = self.distance(x + step, x).to(x.dtype) * longer
+        return away.masked_fill((gain == 0) & (need > 0), torch.inf)
+
     def random_start(self, x: Tensor, random: SampleRandom) -> Tensor:
         """A point drawn uniformly from the ball, clipped to the box."""
         return (x + self.geometry.random(x, self.eps, random)).clamp(0.0, 1.0)

@@ -21,7 +21,10 @@ from robustlab.registry import resolve
 EPS = {"linf": ["0.05", "0.15"], "l2": ["0.5", "1.5"], "l1": ["4", "12"]}
 # Parameters that keep a search short, and those that an attack cannot do without.
 SMALL = {"steps": 8, "queries": 40, "targets": 2, "rounds": 3}
-NEEDED = {"ensemble": {"attacks": ["fgsm", {"use": "pgd", "steps": 8}]}}
+NEEDED = {
+    "bisection": {"settings": {"steps": 8, "targets": 2}},
+    "ensemble": {"attacks": ["fgsm", {"use": "pgd", "steps": 8}]},
+}
 UNTARGETED = ("autoattack",)
 # Whose searches are made of others, or long: everyday they are tried in one norm alone.
 LONG = ("apgdt", "autoattack", "bisection", "ensemble", "fab", "fabt", "square")

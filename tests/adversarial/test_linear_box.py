@@ -6,6 +6,7 @@ image is searched at its own eps (`testing.linear_success`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -123,8 +124,8 @@ GRADIENT: list[tuple[str, dict[str, Any], list[str], list[int]]] = [
     ("pgd", {**_WALK, "step_size": 0.1, "restarts": 10}, ["linf", "l2"], [2, 10]),
 ]
 STRONG: list[tuple[str, dict[str, Any], list[str], list[int]]] = [
-    ("apgd", {"loss": "margin", "restarts": 10}, NORMS, [2, 10]),
-    ("apgd", {"loss": "dlr", "restarts": 10}, NORMS, [2, 10]),
+    ("apgd", {"loss": "margin", "restarts": 20}, NORMS, [2, 10]),
+    ("apgd", {"loss": "dlr", "restarts": 20}, NORMS, [2, 10]),
     ("apgdt", {}, NORMS, [2, 10]),
     ("fab", {}, NORMS, [2, 10]),
     ("fabt", {}, NORMS, [2, 10]),
@@ -133,25 +134,8 @@ STRONG: list[tuple[str, dict[str, Any], list[str], list[int]]] = [
 ]
 
 
-# Not yet there, each strictly: sparse L1 steps spread what the knapsack would gather, a search for
-# the smallest perturbation may settle on another class than the nearest, and bisection's default
-# attack ascends cross-entropy.
-SHORT = {
-    *((name, "l1", k) for name in ("apgd", "apgdt", "bisection") for k in (2, 10)),
-    *(("bisection", norm, 10) for norm in ("linf", "l2")),
-    *(("fmn", norm, 10) for norm in NORMS),
-    *(("fab", norm, 10) for norm in ("l2", "l1")),
-    *(("square", norm, k) for norm in ("l2", "l1") for k in (2, 10)),
-}
-NOT_YET = pytest.mark.xfail(strict=True, raises=AssertionError, reason="falls short of 99 %")
-
-
-def _marks(name: str, norm: str, classes: int) -> list[pytest.MarkDecorator]:
-    return [NOT_YET] if (name, norm, classes) in SHORT else []
-
-
 def _cases(
-    table: list[tuple[str, dict[str, Any], list[str], list[int]]], *, marked: bool = True
+    table: list[tuple[str, dict[str, Any], list[str], list[int]]],
 ) -> list[Any]:
     return [
         pytest.param(
@@ -160,7 +144,6 @@ def _cases(
             norm,
             k,
             id=f"{name}-{params.get('loss', 'own')}-{norm}-{k}",
-            marks=_marks(name, norm, k) if marked else [],
         )
         for name, params, norms, classes in table
         for norm in norms
@@ -176,9 +159,13 @@ def _attack(name: str, norm: str, **params: Any) -> Attack:
     return attack
 
 
+def _case(classes: int, n: int) -> tuple[Backbone, Tensor]:
+    return testing.linear_backbone(SHAPE, seed=1, classes=classes), _images(n)
+
+
 def _share(attack: Attack, share: float, classes: int, n: int, *, aimed: bool = False) -> float:
     """Part of the images fooled at ``share`` of the radius; aimed: at the nearest class."""
-    backbone, x = testing.linear_backbone(SHAPE, seed=1, classes=classes), _images(n)
+    backbone, x = _case(classes, n)
     nearest = testing._class_radii(backbone, x, attack.norm, box=True).argmin(dim=1)
     won = testing.linear_success(attack, backbone, x, share, target=nearest if aimed else None)
     return float(won.double().mean())
@@ -195,18 +182,19 @@ def test_just_above_the_radius_and_never_below(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "params", "norm", "classes"), _cases(STRONG))
-def test_strong_attacks_just_above_the_radius(
+def test_strong_attacks_just_above_the_radius_and_never_below(
     name: str, params: dict[str, Any], norm: str, classes: int
 ) -> None:
-    assert _share(_attack(name, norm, **params), 1.02, classes, 200) >= 0.99
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "params", "norm", "classes"), _cases(STRONG, marked=False))
-def test_strong_attacks_never_below_the_radius(
-    name: str, params: dict[str, Any], norm: str, classes: int
-) -> None:
-    assert _share(_attack(name, norm, **params), 0.995, classes, 50) == 0.0
+    attack = _attack(name, norm, **params)
+    if not attack.minimum_norm:
+        assert _share(attack, 1.02, classes, 200) >= 0.99
+        few = replace(attack, restarts=min(attack.restarts, 3))
+        assert _share(few, 0.995, classes, 30) == 0.0
+        return
+    n = 50 if name == "bisection" else 200  # bisection searches about ten times
+    found = testing.linear_found(attack, *_case(classes, n), share=1.0)
+    assert found.min() >= 1 - 1e-6
+    assert (found <= 1.02).double().mean() >= 0.99
 
 
 @pytest.mark.parametrize("classes", [2, 10])
@@ -221,12 +209,20 @@ def test_aimed_at_the_nearest_class(name: str, params: dict[str, Any], classes: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("norm", "classes"),
-    [pytest.param(n, k, marks=_marks("square", n, k)) for n in NORMS for k in (2, 10)],
-)
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("classes", [2, 10])
 def test_square_comes_within_a_quarter(norm: str, classes: int) -> None:
-    assert _share(_attack("square", norm, queries=5000), 1.25, classes, 100) >= 0.99
+    """At 5,000 queries, the last 30 % of them for single pixels: the weights here are random."""
+    attack = _attack("square", norm, queries=5000, polish=0.3)
+    assert _share(attack, 1.25, classes, 100) >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_squares_alone_do_not(norm: str) -> None:
+    """Mutant: as published, without the single pixels."""
+    attack = _attack("square", norm, queries=5000, polish=0.0)
+    assert _share(attack, 1.25, 10, 40) < 0.9
 
 
 @pytest.mark.slow
