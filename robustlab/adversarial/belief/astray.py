@@ -47,4 +47,8 @@ def astray(case: Case) -> Iterator[Finding]:
             of,
         )
         return
-    yield Finding("astray", "green", "The search came nearer to mistakes than the clean images.")
+    yield Finding(
+        "astray",
+        "green",
+        "On most images left standing the search came nearer to a mistake than the clean image.",
+    )

@@ -64,7 +64,9 @@ def convergence(case: Case) -> Iterator[Finding]:
                 int(whole.sum()),
             )
     if looked and fine:
-        yield Finding("convergence", "green", "The loss had come to rest when the search ended.")
+        yield Finding(
+            "convergence", "green", "Where images were left standing, the loss was at rest."
+        )
 
 
 def in_logits(losses: Curves) -> Curves:

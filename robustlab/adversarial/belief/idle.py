@@ -29,7 +29,7 @@ def idle(case: Case) -> Iterator[Finding]:
             fine = False
             yield one
     if fine and did:
-        yield Finding("idle", "green", f"The attack {', '.join(did)}.")
+        yield Finding("idle", "green", f"The attack {', '.join(dict.fromkeys(did))}.")
 
 
 def _no_backward(case: Case, did: list[str]) -> Finding | None:

@@ -57,7 +57,11 @@ def vanishing(case: Case) -> Iterator[Finding]:
             of,
         )
     if not broken.any() and not some.any():
-        yield Finding("vanishing", "green", "No step met a gradient that is zero or not finite.")
+        yield Finding(
+            "vanishing",
+            "green",
+            "Where images were left standing, no step met a gradient that is zero or not finite.",
+        )
 
 
 def _advice(case: Case, some: Rows) -> str:
