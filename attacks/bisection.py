@@ -83,7 +83,7 @@ class Bisection(Attack):
             if len(rows) == 0:
                 break
             part, own = ball.narrow(rows), rng.narrow(rows.tolist())
-            some = model.narrow(rows)
+            some = model.narrow(rows).trusting()
             start = inner.start(x[rows], part, own)
             answer = inner.search(some, x[rows], y[rows], start, part, own)
             x_adv = answer[0] if isinstance(answer, tuple) else answer

@@ -130,7 +130,7 @@ STRONG: list[tuple[str, dict[str, Any], list[str], list[int]]] = [
     ("fab", {}, NORMS, [2, 10]),
     ("fabt", {}, NORMS, [2, 10]),
     ("fmn", {}, NORMS, [2, 10]),
-    ("bisection", {}, NORMS, [2, 10]),
+    ("bisection", {"settings": {"restarts": 2}}, NORMS, [2, 10]),
 ]
 
 
