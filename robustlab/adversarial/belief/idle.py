@@ -96,15 +96,16 @@ def _frozen(case: Case, did: list[str]) -> Finding | None:
         did.append("moved pixels at 0 and 1")
         return None
     kept = moved.any(dim=1)
+    chosen = rows[kept.cpu().numpy()]
     try:
-        slope = slopes(case.backbone, x[kept], y[kept], "margin", case.threat(index, rows[kept]))
+        slope = slopes(case.backbone, x[kept], y[kept], "margin", case.threat(index, chosen))
     except BadRequest:  # no gradient to tell which pixels should have moved
         return None
     expected = _expected(slope.flatten(1), flat[kept], moved[kept], edge[kept])
     if float(expected.sum()) < _EXPECTED:
         return None
     kept_rows = np.zeros(len(case.found.ids), bool)
-    kept_rows[rows[kept.cpu().numpy()]] = True
+    kept_rows[chosen] = True
     return Finding(
         "idle",
         "red",

@@ -97,6 +97,16 @@ def test_a_shipped_attack_is_left_alone(
     assert {"fragile"} < {finding.detector for finding in found.findings}
 
 
+@pytest.mark.parametrize("fault", [*PLANTED_ATTACKS, "pgd"])
+def test_one_image_is_examined_too(fault: str, net: Backbone, some: Data) -> None:
+    """A shard may hold a single image."""
+    one = some.subset(np.arange(1))
+    if fault == "pgd":
+        assert attack("pgd", net, one, eps=["0.02", "0.3"]).findings
+    else:
+        run_planted(fault, net, one)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("norm", EPS)
