@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
+from robustlab.outcome import Finding
 from robustlab.reporting.section import Story
 from robustlab.verdict import code, plural
 
@@ -58,9 +59,11 @@ def completeness(story: Story) -> Iterator[Line]:
 def findings(story: Story) -> Iterator[Line]:
     """What the detectors of the cells found: of networks (the clean probe) and of attacks.
 
-    What nothing speaks against is said once a detector, not once a cell.
+    What nothing speaks against, and a doubt that several cells share, is said once: of the cell
+    where it concerns most images, the others named under it with their own numbers.
     """
     fine: dict[str, list[str]] = {}
+    doubted: dict[tuple[Level, str], list[tuple[str, Finding]]] = {}
     for group in story.evidence.landed:
         assert group.outcome is not None
         clean = group.plan["kind"] == "clean"
@@ -69,9 +72,26 @@ def findings(story: Story) -> Iterator[Line]:
             if found.level == "green":
                 fine.setdefault(found.sentence, []).append(who)
             else:
-                yield Line(found.level, f"{who}: {found.sentence}", found.names)
+                doubted.setdefault((found.level, found.text), []).append((who, found))
+    for (level, _), told in doubted.items():
+        yield _shared_doubt(level, told)
     for sentence, names in fine.items():
         yield Line("green", sentence, tuple(dict.fromkeys(name.replace("`", "") for name in names)))
+
+
+def _shared_doubt(level: Level, told: list[tuple[str, Finding]]) -> Line:
+    """One line for a doubt that several cells share."""
+    who, gravest = max(told, key=lambda pair: pair[1].count)
+    if len(told) == 1:
+        return Line(level, f"{who}: {gravest.sentence}", gravest.names)
+    others = plural(len(told) - 1, "others")
+    numbers = " (their numbers below)" if gravest.of else ""
+    entries = []
+    for name, found in told:
+        counted = f": {found.count} of {found.of}" if found.of else ""
+        ids = f" ({', '.join(found.names)})" if found.names else ""
+        entries.append(f"{name.replace('`', '')}{counted}{ids}")
+    return Line(level, f"{who}: {gravest.sentence} So for {others}{numbers}.", tuple(entries))
 
 
 def above_chance(story: Story) -> Iterator[Line]:

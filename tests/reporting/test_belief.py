@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from robustlab.outcome import Finding
+from robustlab.reporting import doubts
 from robustlab.reporting.belief import believe
 from robustlab.reporting.section import Story
 from robustlab.results import Results
@@ -98,10 +99,53 @@ class Doubted(Results):
         ]
 
 
-def test_what_a_detector_finds_of_an_attack_reaches_the_page(small):
-    story = Story.of(Doubted(small.folder))
-    told = [line for line in believe(story) if line.text == "`pgd` on `net`: 4 of 9 are lost."]
-    assert [(line.level, line.names) for line in told] == [("red", ("digits/test/000003",))]
+class DoubtedUnequally(Doubted):
+    """The same doubt of every attack, each with a count of its own."""
+
+    def groups(self):
+        counts = iter(range(1, 100))
+        return [
+            dataclasses.replace(
+                g,
+                outcome=dataclasses.replace(
+                    g.outcome, findings=[dataclasses.replace(self.finding, count=next(counts))]
+                ),
+            )
+            if g.plan["kind"] == "attack"
+            else g
+            for g in super().groups()
+        ]
+
+
+def check_a_shared_doubt(folder):
+    """Said once, of the attack where it is gravest, with everybody's numbers."""
+    results = DoubtedUnequally(folder)
+    attacks = [g for g in results.groups() if g.plan["kind"] == "attack"]
+    (line,) = [line for line in believe(Story.of(results)) if "are lost" in line.text]
+    last = attacks[-1]
+    assert line.level == "red"
+    assert f"`{last.label}` on `{last.backbone}`: {len(attacks)} of 9 are lost." in line.text
+    assert [f"{g.label} on {g.backbone}: {i + 1} of 9" for i, g in enumerate(attacks)] == [
+        entry.removesuffix(" (digits/test/000003)") for entry in line.names
+    ]
+    assert all(entry.endswith(" (digits/test/000003)") for entry in line.names)
+
+
+def test_what_a_detector_finds_of_attacks_reaches_the_page(small):
+    check_a_shared_doubt(small.folder)
+
+
+@pytest.mark.parametrize("mutant", ["the first alone", "the gravest alone", "no numbers"])
+def test_a_doubt_that_hides_the_others_is_caught(small, monkeypatch, mutant):
+    whole = doubts._shared_doubt
+    chosen = {
+        "the first alone": lambda level, told: whole(level, told[:1]),
+        "the gravest alone": lambda level, told: whole(level, told[-1:]),
+        "no numbers": lambda level, told: dataclasses.replace(whole(level, told), names=()),
+    }
+    monkeypatch.setattr(doubts, "_shared_doubt", chosen[mutant])
+    with pytest.raises(AssertionError):
+        check_a_shared_doubt(small.folder)
 
 
 @pytest.mark.parametrize(("lead", "level"), [(1, "amber"), (2, "amber"), (3, "red")])
@@ -118,7 +162,7 @@ def test_a_loss_beyond_two_images_and_one_in_a_hundred_is_red(lay, runs, lead, l
 
 def test_probabilities_are_red(lay, runs):
     results = lay(runs.Recipe(n=60, probabilities=True))
-    assert said(results, "probabilities instead of logits") == ["red"] * 3
+    assert said(results, "probabilities instead of logits") == ["red"]  # all three in one line
 
 
 def right_on(share):
