@@ -10,10 +10,6 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 # The project's own files: what a user saves beside them is not ours to judge.
 OWN := robustlab attacks reports tests README.md
-# A process for each core, but no more than four, for each takes up to 2 GB. Idle ones take over
-# tests from the busy: a few files hold most of the time, so that whole files would leave one alone.
-# TESTERS= runs them in one.
-TESTERS ?= -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: report test everyday bench lint clean
 
@@ -21,13 +17,13 @@ report: $(VENV)/.installed
 	$(BIN)/robustlab run quick
 
 test: $(VENV)/.test-installed lint
-	$(BIN)/python -m pytest -q -m "" --benchmark-disable $(TESTERS)
+	$(BIN)/python -m pytest -q -m "" --benchmark-disable
 
 everyday: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -q $(TESTERS)
+	$(BIN)/python -m pytest -q
 
 bench: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -q -m benchmark --benchmark-only -s tests/benchmarks
+	$(BIN)/python -m pytest -q -n 0 -m benchmark --benchmark-only -s tests/benchmarks
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check $(OWN)
