@@ -13,7 +13,7 @@ from robustlab import Attack, Threat, probe
 
 @probe("bisection")
 class Bisection(Attack):
-    """Bisects eps around any attack of a fixed budget: a radius for each image.
+    """Bisects eps around one of the lab's attacks of a fixed budget: a radius for each image.
 
     Every image has an eps of its own: halved towards zero where the attack succeeds, raised where
     it fails. The first try has the largest of the budgets, so an image that stands there has no
@@ -35,6 +35,10 @@ class Bisection(Attack):
     def check(self) -> None:
         self.at_least("rounds", 1)
         self.at_least("precision", 0.0)
+        if self.attack.startswith("foolbox:"):
+            self.refuse(f"{self.attack!r} takes one eps for all images; name an attack of the lab")
+        if self.inner.members():
+            self.refuse(f"{self.attack!r} is made of others; name one of them, such as 'apgdt'")
         if self.inner.minimum_norm:
             self.refuse(f"{self.attack!r} finds the smallest perturbation itself; run it as it is")
 
@@ -45,6 +49,15 @@ class Bisection(Attack):
     def inner(self) -> Any:
         """The attack that is tried at each eps."""
         return self.member(self.attack, self.settings or {})
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the inner attack brings a surrogate: the search is on that."""
+        return bool(self.inner.adapts)
+
+    def surrogate(self, module: Any) -> Any:
+        """The inner attack's."""
+        return self.inner.surrogate(module)
 
     def is_random(self) -> bool:
         return bool(self.inner.is_random())

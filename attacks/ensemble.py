@@ -26,7 +26,9 @@ class Ensemble(Attack):
     def check(self) -> None:
         if not self.attacks:
             self.refuse("attacks is empty; list at least one, as ['pgd', 'square']")
-        self.stages()
+        for name, stage in self.stages():
+            if stage.members():
+                self.refuse(f"{name!r} is itself made of others; list its attacks one by one")
 
     def members(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
         named = []

@@ -172,8 +172,7 @@ def _begin(
 ) -> _State:
     lowest = torch.full_like(x[:, 0, 0, 0], -torch.inf)
     moved = (start != x).flatten(1).sum(dim=1).to(x.dtype)
-    fresh = threat.norm == "l1" and not bool((moved > 0).any())
-    share = torch.full_like(moved, 0.2) if fresh else moved / x[0].numel() / 1.5
+    share = torch.where(moved > 0, moved / x[0].numel() / 1.5, torch.full_like(moved, 0.2))
     first = 1.0 if threat.norm == "l1" else 2.0
     return _State(
         model=model,

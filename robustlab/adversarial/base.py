@@ -215,6 +215,9 @@ class Attack:
     def member(self, name: str, params: Mapping[str, Any]) -> Attack:
         """Another attack with this one's eps, norm, target, eot and early exit, and ``params``."""
         shared = {key: getattr(self, key) for key in ("eps", "norm", "target", "eot")}
+        for key in shared.keys() & params.keys():
+            here = type(self).__name__.lower()
+            raise BadRequest(f"{key} is set on {here} itself, for all it runs; not on {name!r}")
         found = resolve(name)
         if found.kind != "attack":
             raise BadRequest(f"{name!r} is a probe, not an attack; name one of `list attacks`")

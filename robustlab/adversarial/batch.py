@@ -273,7 +273,10 @@ class Batch:
         found.clean_confidence[rows] = confidence.cpu().numpy()
         found.clean_correct[rows] = correct(images.logits, images.y).cpu().numpy()
         if found.radius is not None:
-            found.radius[rows] = np.where(found.clean_correct[rows], np.inf, 0.0)
+            there = fooled(images.logits, images.y, images.target)
+            if images.target is not None:
+                there &= images.y != images.target  # never sent at the class it belongs to
+            found.radius[rows] = np.where(there.cpu().numpy(), 0.0, np.inf)
         if found.target is not None and images.target is not None:
             found.target[rows] = images.target.cpu().numpy()
 

@@ -36,7 +36,8 @@ def _no_backward(case: Case, did: list[str]) -> Finding | None:
     """Stages that say they follow gradients and took none on the images that stand."""
     lazy = []
     for number, who, stage in case.stages():
-        asked = case.found.attackable if stage.minimum_norm else case.standing.any(axis=0)
+        alone = case.attack.minimum_norm  # in an ensemble it gets what is left, as the others do
+        asked = case.found.attackable if alone else case.standing.any(axis=0)
         if not asked.any() or not case.follows_gradients(stage):
             continue
         if case.found.stage_backward[number][asked].sum() > 0:
