@@ -69,7 +69,8 @@ class FMN(Attack):
         self, model: Any, x: Any, y: Any, threat: Threat, aim: Any, best: Any, size: Any
     ) -> None:
         """One walk, at the likeliest wrong class or at ``aim``; improves ``best`` and ``size``."""
-        longest = self.step_size or (10.0 if threat.norm == "linf" else 1.0)
+        usual = 10.0 if threat.norm == "linf" else 1.0
+        longest = usual if self.step_size is None else self.step_size
         dual = {"linf": 1.0, "l2": 2.0, "l1": float("inf")}[threat.norm]
         goal, loss = (threat.target, None) if aim is None else (aim, self.difference)
         radius, x_adv = torch.full_like(size, torch.inf), x
@@ -81,7 +82,8 @@ class FMN(Attack):
             hit = self.fooled(logits, y, threat.target)
             hits |= hit
             now = threat.distance(x_adv, x).to(x.dtype)
-            better = hit & (now < size)
+            # On the clean image itself only a network that answers at random can be fooled.
+            better = hit & (now < size) & (now > 0)
             best[better], size[better] = x_adv[better], now[better]
             steep = slope.flatten(1).norm(p=dual, dim=1).clamp_min(1e-12)
             expected = now - value / steep  # the loss is below zero until the image is fooled

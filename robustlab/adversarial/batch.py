@@ -21,6 +21,7 @@ from robustlab.adversarial.found import (
     Found,
 )
 from robustlab.adversarial.losses import correct, fooled
+from robustlab.adversarial.smallest import Smallest, beyond, stretched
 from robustlab.adversarial.threats import Threat
 from robustlab.adversarial.verification import Judge, Verdict
 from robustlab.randomness import SampleRandom
@@ -73,20 +74,6 @@ class Images:
     target: Tensor | None
 
 
-@dataclass
-class Candidates:
-    """What a search for the smallest perturbation found of the images that it has searched."""
-
-    searched: Tensor
-    x_adv: Tensor
-    claimed: Tensor
-
-    @classmethod
-    def of(cls, images: Images) -> Candidates:
-        nothing = torch.zeros_like(images.y, dtype=torch.bool)
-        return cls(nothing, images.x.clone(), nothing.clone())
-
-
 @dataclass(frozen=True)
 class Turn:
     """Whose turn it is: the attack, its place in the ensemble, the restart and the budget's."""
@@ -99,7 +86,7 @@ class Turn:
 
 @dataclass
 class Best:
-    """The best candidate an image so far, and the lab's verdict on it."""
+    """The best candidates an image so far, as floats and as pixels, and the verdict on them."""
 
     x_adv: Tensor
     claimed: Tensor
@@ -108,18 +95,21 @@ class Best:
     def update(self, rows: Tensor, x_adv: Tensor, claimed: Tensor, found: Verdict) -> None:
         """Take over the rows where a new candidate is better; an invalid one never is.
 
-        Better is: verified, verified at 8 bits; among equals the smaller perturbation, among
-        failures the larger margin.
+        As floats, better is: verified; among verified ones the smaller perturbation, among failures
+        the larger margin. The pixels are those of the best candidate as floats, or of the first
+        that is verified at 8 bits, if that one is not.
         """
-        old, new = self.verdict.rank()[rows], found.rank()
-        smaller = (new > 0) & (found.distance < self.verdict.distance[rows])
-        nearer = (new == 0) & (found.margin > self.verdict.margin[rows])
-        take = (new > old) | ((new == old) & found.valid & (smaller | nearer))
-        kept = rows[take]
-        self.x_adv[kept] = x_adv[take]
+        old, new = self.verdict.verified[rows], found.verified
+        smaller = new & (found.distance < self.verdict.distance[rows])
+        nearer = ~new & found.valid & (found.margin > self.verdict.margin[rows])
+        floats = (new & ~old) | ((new == old) & (smaller | nearer))
+        kept, gained = self.verdict.verified_8bit[rows], found.verified_8bit
+        pixels = (gained & ~kept) | (floats & (gained == kept))
+        self.x_adv[rows[floats]] = x_adv[floats]
         self.claimed[rows] |= claimed
         for name in vars(found):
-            getattr(self.verdict, name)[kept] = getattr(found, name)[take]
+            take = pixels if name.endswith("_8bit") else floats
+            getattr(self.verdict, name)[rows[take]] = getattr(found, name)[take]
 
 
 @dataclass
@@ -149,7 +139,7 @@ class Batch:
             self.wanted &= images.y != images.target
         self._write_clean()
         self.broken_by = torch.full_like(images.y, -1)
-        self.kept: dict[tuple[int, int], Candidates] = {}
+        self.kept: dict[tuple[int, int], Smallest] = {}
         for index in sorted(range(len(self.budgets)), key=lambda i: self.budgets[i].value):
             threat = self.threat(self.budgets[index].value)
             for number, (_, stage) in enumerate(self.attack.stages()):
@@ -172,41 +162,50 @@ class Batch:
         rows = standing.nonzero().squeeze(1)
         if len(rows) == 0:
             return
-        if not turn.stage.minimum_norm:
-            x_adv, claimed = self._search(rows, threat, turn)
+        if turn.stage.minimum_norm:
+            self._hold(rows, self._smallest(rows, turn), threat, turn.number)
         else:
-            x_adv, claimed = self._smallest(rows, turn)
-            claimed = claimed & self.judge.within(x_adv, self.images.x[rows], threat)[0]
-        self._judge(rows, x_adv, claimed, threat, turn.number)
+            x_adv, claimed = self._search(rows, threat, turn)
+            self._judge(rows, x_adv, claimed, threat, turn.number)
 
-    def _smallest(self, rows: Tensor, turn: Turn) -> tuple[Tensor, Tensor]:
-        """Smallest perturbations, searched once an image and held against every budget."""
-        kept = self.kept.setdefault((turn.number, turn.restart), Candidates.of(self.images))
+    def _smallest(self, rows: Tensor, turn: Turn) -> Smallest:
+        """Smallest perturbations, searched once an image whatever the budgets."""
+        images = self.images
+        nothing = Smallest.of(images.x, images.logits)
+        kept = self.kept.setdefault((turn.number, turn.restart), nothing)
         new = rows[~kept.searched[rows]]
         if len(new):
             widest = self.threat(max(budget.value for budget in self.budgets))
-            x_adv, claimed = self._search(new, widest, turn)
-            kept.searched[new], kept.x_adv[new], kept.claimed[new] = True, x_adv, claimed
-            if self.found.radius is not None:
-                self._measure(new, x_adv)
-        return kept.x_adv[rows], kept.claimed[rows]
+            answer, kept.claimed[new] = self._search(new, widest, turn)
+            x, part = images.x[new], widest.narrow(new)
+            kept.x_adv[new], kept.logits[new], size = beyond(
+                self.judge, x, images.y[new], answer, part
+            )
+            kept.searched[new] = True
+            self._measure(new, size)
+        return kept
 
-    def _measure(self, rows: Tensor, x_adv: Tensor) -> None:
+    def _hold(self, rows: Tensor, kept: Smallest, threat: Threat, number: int) -> None:
+        """Smallest perturbations against one budget; what is not fooled by them, also as pixels,
+        is looked at where they are stretched until they spend it: rounding undoes less there.
+        """
+        x, x_adv = self.images.x[rows], kept.x_adv[rows]
+        fits = self.judge.within(x_adv, x, threat)[0]
+        claimed = kept.claimed[rows] & fits
+        self._judge(rows, x_adv, claimed, threat, number, kept.logits[rows])
+        length = threat.distance(x_adv, x).view(-1, 1, 1, 1)
+        open_ = (self.best.verdict.rank()[rows] < 2) & fits & (length.flatten() > 0)
+        if bool(open_.any()):
+            longer = stretched(x_adv, x, (float(threat.eps) / length).clamp_min(1.0).to(x.dtype))
+            there, nothing = threat.constrain(longer, x)[open_], torch.zeros_like(claimed)[open_]
+            self._judge(rows[open_], there, nothing, threat, number)
+
+    def _measure(self, rows: Tensor, size: Tensor) -> None:
         """The smallest verified perturbation of each image, whatever the budgets."""
-        images, size = self.images, self.images.x[0].numel()
-        box = {"linf": 1.0, "l2": size**0.5, "l1": float(size)}[self.attack.norm]
-        verdict = self.judge.verify(
-            images.x[rows],
-            images.pixels[rows],
-            images.y[rows],
-            x_adv,
-            self.threat(box).narrow(rows),
-        )
-        found = np.where(verdict.verified.cpu().numpy(), verdict.distance.cpu().numpy(), np.inf)
-        places = self.rows[rows.cpu().numpy()]
-        radius = self.found.radius
-        assert radius is not None
-        radius[places] = np.minimum(radius[places], found)
+        if self.found.radius is not None:
+            places = self.rows[rows.cpu().numpy()]
+            smaller = np.minimum(self.found.radius[places], size.cpu().numpy())
+            self.found.radius[places] = smaller
 
     def _search(self, rows: Tensor, threat: Threat, turn: Turn) -> tuple[Tensor, Tensor]:
         """One search from one start; counts its passes."""
@@ -225,7 +224,9 @@ class Batch:
         ids = [images.ids[row] for row in rows.tolist()]
         # A search for the smallest perturbation must not depend on which budgets are asked for.
         scale = "smallest" if stage.minimum_norm else repr(threat.eps)
-        random = SampleRandom(self.seed, ids, self.attack.norm, scale, turn.restart)
+        # Members of an ensemble do not share their random numbers.
+        member = (turn.number,) if turn.number else ()
+        random = SampleRandom(self.seed, ids, self.attack.norm, scale, turn.restart, *member)
         start = stage.start(x, part, random)
         with torch.no_grad():
             answer = stage.search(access, x, y, start, part, random)
@@ -250,11 +251,17 @@ class Batch:
             found.moved[turn.index, places] |= (flat != x.flatten(1)).any(dim=1).cpu().numpy()
 
     def _judge(
-        self, rows: Tensor, x_adv: Tensor, claimed: Tensor, threat: Threat, number: int
+        self,
+        rows: Tensor,
+        x_adv: Tensor,
+        claimed: Tensor,
+        threat: Threat,
+        number: int,
+        logits: Tensor | None = None,
     ) -> None:
         images, part = self.images, threat.narrow(rows)
         verdict = self.judge.verify(
-            images.x[rows], images.pixels[rows], images.y[rows], x_adv, part
+            images.x[rows], images.pixels[rows], images.y[rows], x_adv, part, logits
         )
         places, finite = self.rows[rows.cpu().numpy()], x_adv.isfinite().flatten(1).all(dim=1)
         self.found.invalid[places] |= ~verdict.valid.cpu().numpy()
@@ -263,6 +270,7 @@ class Batch:
         stood = ~self.best.verdict.verified[rows]
         self.best.update(rows, x_adv, claimed, verdict)
         self.broken_by[rows[stood & self.best.verdict.verified[rows]]] = number
+        self._measure(rows, verdict.distance.masked_fill(~verdict.verified, torch.inf))
 
     def _write_clean(self) -> None:
         images, found, rows = self.images, self.found, self.rows
