@@ -9,14 +9,8 @@ import torch
 from robustlab import Attack, Threat, probe
 
 
-@probe("fab")
-class FAB(Attack):
-    """Fast adaptive boundary attack: project on the linearised boundary, drift to the clean image.
-
-    Each step takes the nearest of all K - 1 boundaries, for K - 1 gradients (Croce and Hein 2020b,
-    algorithm 1; here the nearest inside the box). With a target it follows that class's boundary
-    alone.
-    """
+class _Boundaries(Attack):
+    """What both forms share: the walk, and its parameters."""
 
     paper: ClassVar[str] = "Croce and Hein 2020, arXiv:1907.02044"
     minimum_norm: ClassVar[bool] = True
@@ -36,14 +30,11 @@ class FAB(Attack):
         self.at_least("steps", 1)
         self.at_least("starts", 1)
 
-    def passes(self) -> int:
-        return self.starts * self.steps * 3 + 9
-
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
         return self.walks(model, x, y, threat, rng, self.aims(model, x, y, threat))
 
     def aims(self, model: Any, x: Any, y: Any, threat: Threat) -> Any:
-        """Classes [n] that the walks aim at; None: the nearest at each step."""
+        """Classes [n] that the walks aim at, one after the other; None: no fixed class."""
         return [threat.target]
 
     def walks(
@@ -59,11 +50,12 @@ class FAB(Attack):
         return self.shorten(model, x, y, best, claimed, threat.target), claimed
 
     def elsewhere(self, x: Any, size: Any, threat: Threat, rng: Any) -> Any:
-        """A random point half as far as the best perturbation, or as the budget if it is nearer."""
+        """A random point half as far as the best perturbation, or as the box is wide."""
         shape = x.shape[1:]
         draw = rng.uniform(shape, -1.0, 1.0) if threat.norm == "linf" else rng.normal(shape)
         delta = x.new_tensor(draw)
-        reach = 0.5 * torch.minimum(size.view(-1, 1, 1, 1), torch.ones_like(x) * threat.eps)
+        widest = threat.distance(torch.ones_like(x), torch.zeros_like(x)).to(x.dtype)
+        reach = 0.5 * torch.minimum(size, widest).view(-1, 1, 1, 1)
         length = threat.distance(x + delta, x).to(x.dtype).view(-1, 1, 1, 1)
         return (x + delta / length * reach).clamp(0.0, 1.0)
 
@@ -97,28 +89,49 @@ class FAB(Attack):
             x_adv = torch.where(hit.view(-1, 1, 1, 1), x + self.back * (x_adv - x), x_adv)
 
     def nearest(self, model: Any, x_adv: Any, y: Any, threat: Threat, aim: Any) -> Any:
-        """Normal and offset of the linearised boundary to ``aim``, or of the nearest one."""
+        """Normal and offset of the linearised boundary to ``aim`` at ``x_adv``."""
+        return self.boundary(model, x_adv, y, aim)
+
+
+@probe("fab")
+class FAB(_Boundaries):
+    """Fast adaptive boundary attack: project on the linearised boundary, drift to the clean image.
+
+    Each step takes the nearest of all boundaries, for a gradient each (Croce and Hein 2020b,
+    algorithm 1; here the nearest inside the box, among the ``candidates`` likeliest classes). With
+    a target it follows that class's boundary alone.
+    """
+
+    candidates: int = 9
+    """likeliest wrong classes among which the nearest is looked for, at each step; all of them, as
+    published, where there are no more"""
+
+    def check(self) -> None:
+        super().check()
+        self.at_least("candidates", 1)
+
+    def passes(self) -> int:
+        each = 2 * self.candidates + 2 if self.target is None else 3
+        return self.starts * self.steps * each + 8
+
+    def nearest(self, model: Any, x_adv: Any, y: Any, threat: Threat, aim: Any) -> Any:
         if aim is not None:
-            return self.boundary(model, x_adv, y, aim)
+            return super().nearest(model, x_adv, y, threat, aim)
         with torch.no_grad():
-            classes = model(x_adv).shape[1]
+            likely = self.wrong_classes(model(x_adv), y)[:, : self.candidates]
         least = torch.full_like(x_adv[:, 0, 0, 0], torch.inf)
         normal, offset = torch.zeros_like(x_adv), torch.zeros_like(least)
-        for rank in range(classes - 1):  # every class but the true one
-            other = torch.where(y <= rank, rank + 1, torch.full_like(y, rank))
+        for other in likely.unbind(dim=1):
             slope, here = self.boundary(model, x_adv, y, other)
             away = threat.distance_to_hyperplane(x_adv, slope, here)
             closer = away < least
-            least[closer], normal[closer], offset[closer] = (
-                away[closer],
-                slope[closer],
-                here[closer],
-            )
+            least[closer], normal[closer] = away[closer], slope[closer]
+            offset[closer] = here[closer]
         return normal, offset
 
 
 @probe("fabt")
-class TargetedFAB(FAB):
+class TargetedFAB(_Boundaries):
     """FAB at the likeliest wrong classes in turn, for one gradient a step; any mistake counts.
 
     The form that AutoAttack uses: its cost does not grow with the number of classes.
@@ -132,7 +145,7 @@ class TargetedFAB(FAB):
         self.at_least("targets", 1)
 
     def passes(self) -> int:
-        return self.targets * super().passes() + 1
+        return self.targets * self.starts * self.steps * 3 + 9
 
     def aims(self, model: Any, x: Any, y: Any, threat: Threat) -> Any:
         if threat.target is not None:
