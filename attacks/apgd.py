@@ -32,7 +32,8 @@ class APGD(Attack):
         self.one_of("loss", ("ce", "margin", "dlr"))
 
     def passes(self) -> int:
-        return 2 * self.steps + 1
+        looks = 3 if self.norm == "l1" and self.steps >= 3 else 1  # at the end of each ball's walk
+        return 2 * self.steps + looks
 
     def is_random(self) -> bool:
         return True
@@ -56,8 +57,8 @@ class APGD(Attack):
 class TargetedAPGD(APGD):
     """Auto-PGD at the likeliest wrong classes, one after the other, until one of them is reached.
 
-    Any mistake counts. An image that is fooled is left alone, so the cost an image lies between one
-    walk and ``targets`` of them.
+    Any mistake counts. An image that is verified as fooled, also as 8-bit pixels, is left alone, so
+    the cost an image lies between one walk and ``targets`` of them.
     """
 
     loss: str = "dlr"
@@ -70,7 +71,7 @@ class TargetedAPGD(APGD):
         self.at_least("targets", 1)
 
     def passes(self) -> int:
-        return self.targets * (2 * self.steps + 1) + 1
+        return self.targets * super().passes() + 1
 
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
         if threat.target is not None:
@@ -82,19 +83,20 @@ class TargetedAPGD(APGD):
         for rank in range(others.shape[1]):
             if len(rows) == 0:
                 break
-            part = rng.narrow(rows.tolist())
-            begin = start[rows] if rank == 0 else self.start(x[rows], threat.narrow(rows), part)
+            some, ball, part = model.narrow(rows), threat.narrow(rows), rng.narrow(rows.tolist())
+            begin = start[rows] if rank == 0 else self.start(x[rows], ball, part)
             x_adv, hit = self.auto_pgd(
-                model.narrow(rows),
+                some if rank == 0 else some.untraced(),  # one walk is what a curve can show
                 x[rows],
                 y[rows],
                 begin,
-                threat.narrow(rows),
+                ball,
                 steps=self.steps,
                 rho=self.rho,
                 inner=others[rows, rank],
             )
-            take = hit | (~claimed[rows] & (rank == 0))
+            gone = some.settled(x_adv, hit)
+            take = gone | (~claimed[rows] & (hit | (rank == 0)))
             found[rows[take]], claimed[rows[hit]] = x_adv[take], True
-            rows = rows[~hit] if self.early_exit else rows
+            rows = rows[~gone] if self.early_exit else rows
         return found, claimed

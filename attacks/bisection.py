@@ -63,7 +63,8 @@ class Bisection(Attack):
         return bool(self.inner.is_random())
 
     def passes(self) -> int:
-        return self.rounds * int(self.inner.restarts * self.inner.passes()) + 9
+        inner = self.inner  # each try is looked at once more
+        return self.rounds * int(inner.restarts * (inner.passes() + 1)) + 8
 
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
         low = torch.zeros_like(x[:, :1, :1, :1])
@@ -80,6 +81,7 @@ class Bisection(Attack):
             best[won], claimed[won] = x_adv[hit], True
             high[won] = torch.minimum(reached[hit], eps[won])
             low[lost] = eps[lost]
+            low[low > high] = 0.0  # the attack failed there, and has won nearer: it says nothing
             eps = (low + high) / 2
             open_ = (high - low > self.precision * high).flatten() & claimed
             rows = open_.nonzero().squeeze(1)
@@ -101,6 +103,6 @@ class Bisection(Attack):
             answer = inner.search(some, x[rows], y[rows], start, part, own)
             x_adv = answer[0] if isinstance(answer, tuple) else answer
             with torch.no_grad():
-                hit = self.fooled(model.logits(x_adv), y[rows], ball.narrow(rows).target)
+                hit = self.fooled(some(x_adv), y[rows], part.target)
             found[rows[hit]], claimed[rows[hit]] = x_adv[hit], True
         return found, claimed

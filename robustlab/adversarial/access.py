@@ -24,28 +24,32 @@ class Trace:
     """What the gradient steps of one search saw of each image.
 
     Attributes:
-        loss: float32 [n, steps]; NaN where the image had left.
+        loss: float32 [n, steps] of one walk; NaN where the image had left.
+        kept: losses kept, [n].
         steps: gradients taken, [n]; zero, broken: how many of them were zero or vanishing, or held
             a NaN or an infinity.
     """
 
     def __init__(self, n: int) -> None:
         self.loss: NDArray[Any] = np.full((n, 0), np.nan, np.float32)
-        self.steps, self.zero, self.broken = (np.zeros(n, np.int64) for _ in range(3))
+        self.kept, self.steps, self.zero, self.broken = (np.zeros(n, np.int64) for _ in range(4))
 
-    def add(self, rows: NDArray[Any], loss: Tensor, gradient: Tensor) -> None:
+    def add(self, rows: NDArray[Any], loss: Tensor | None, gradient: Tensor) -> None:
         """One step of the images ``rows``; each image counts its own steps."""
         largest = gradient.detach().flatten(1).abs().amax(dim=1)  # NaN and infinity pass through
-        column = self.steps[rows]
+        self.steps[rows] += 1
+        self.zero[rows] += (largest < VANISHED).cpu().numpy()
+        self.broken[rows] += (~largest.isfinite()).cpu().numpy()
+        if loss is None:
+            return
+        column = self.kept[rows]
         wide = min(TRACED, int(column.max(initial=-1)) + 1)
         if wide > self.loss.shape[1]:
             grown = np.full((len(self.loss), wide - self.loss.shape[1]), np.nan, np.float32)
             self.loss = np.concatenate([self.loss, grown], axis=1)
-        kept = column < TRACED
-        self.loss[rows[kept], column[kept]] = loss.detach().float().cpu().numpy()[kept]
-        self.steps[rows] += 1
-        self.zero[rows] += (largest < VANISHED).cpu().numpy()
-        self.broken[rows] += (~largest.isfinite()).cpu().numpy()
+        new = column < TRACED
+        self.loss[rows[new], column[new]] = loss.detach().float().cpu().numpy()[new]
+        self.kept[rows] += 1
 
 
 class Access(nn.Module):
@@ -80,6 +84,7 @@ class Access(nn.Module):
         self.forward_passes: NDArray[Any] = np.zeros(n)
         self.backward_passes: NDArray[Any] = np.zeros(n)
         self.trace = Trace(n)
+        self.traced = True
         self.eval()
 
     def narrow(self, rows: Tensor) -> Access:
@@ -88,7 +93,7 @@ class Access(nn.Module):
         nn.Module.__init__(part)
         part.network, part.referee, part.dtype = self.network, self.referee, self.dtype
         part.forward_passes, part.backward_passes = self.forward_passes, self.backward_passes
-        part.trace, part.draws = self.trace, self.draws
+        part.trace, part.draws, part.traced = self.trace, self.draws, self.traced
         part.rows = self.rows[rows.cpu()]
         part.eval()
         return part
@@ -99,6 +104,14 @@ class Access(nn.Module):
         """
         part = self.narrow(torch.arange(len(self.rows)))
         part.referee = lambda rows, x_adv: torch.ones_like(rows, dtype=torch.bool)
+        return part
+
+    def untraced(self) -> Access:
+        """The same access, whose losses are not kept: for a walk that is not the search's first, or
+        in another ball.
+        """
+        part = self.narrow(torch.arange(len(self.rows)))
+        part.traced = False
         return part
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,7 +139,7 @@ class Access(nn.Module):
 
     def watch(self, loss: Tensor, gradient: Tensor) -> None:
         """Keep what one step saw: the loss [m], and whether the gradient can be followed."""
-        self.trace.add(self.rows.numpy(), loss, gradient)
+        self.trace.add(self.rows.numpy(), loss if self.traced else None, gradient)
 
     def _count_backward(self, rows: NDArray[Any], share: float) -> None:
         self.backward_passes[rows] += share

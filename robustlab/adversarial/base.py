@@ -165,7 +165,8 @@ class Attack:
         members = self.members()
         if not members:
             return (("", self),)
-        return tuple((_stage_name(*member), self.member(*member)) for member in members)
+        names = _distinct([_stage_name(*member) for member in members])
+        return tuple(zip(names, (self.member(*member) for member in members), strict=True))
 
     def stages(self) -> Sequence[tuple[str, Attack]]:
         """The attacks that run, by name: an ensemble's members, or this attack alone."""
@@ -268,3 +269,9 @@ class Attack:
 def _stage_name(name: str, params: Mapping[str, Any]) -> str:
     """``pgd loss=margin``: the attack and what was asked of it."""
     return " ".join([name, *(f"{key}={value}" for key, value in params.items())])
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The same names, with a number behind each that has been there before."""
+    seen = [names[:place].count(name) for place, name in enumerate(names)]
+    return [f"{name} #{many + 1}" if many else name for name, many in zip(names, seen, strict=True)]

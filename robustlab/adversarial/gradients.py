@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustlab.adversarial.losses import Loss
 from robustlab.errors import BadRequest
 
-__all__ = ["CUT", "Network", "StraightThrough", "look"]
+__all__ = ["CUT", "Network", "StraightThrough", "glance", "look"]
 
 CUT = (
     "the network cuts the gradient between image and logits, so a gradient attack has nothing to "
@@ -68,6 +68,19 @@ def look(
         logits, values, gradient = (t / model.draws for t in (logits, values, gradient))
     model.watch(values, gradient)
     return logits, values, gradient
+
+
+def glance(
+    model: Network, x_adv: Tensor, y: Tensor, target: Tensor | None, loss: Loss
+) -> tuple[Tensor, Tensor]:
+    """Logits [n, K] and loss [n] as `look` gives them, without the gradient.
+
+    The mean of the losses of several draws is not the loss of their mean logits.
+    """
+    with torch.no_grad():
+        seen = [model.once(x_adv) for _ in range(model.draws)]
+        values = [loss(logits, y, target) for logits in seen]
+    return torch.stack(seen).mean(dim=0), torch.stack(values).mean(dim=0)
 
 
 class StraightThrough(nn.Module):

@@ -12,10 +12,15 @@ import torch
 from robustlab import Threat, attack
 from robustlab.adversarial import Access
 from robustlab.adversarial.auto_pgd import auto_pgd
+from robustlab.adversarial.belief.convergence import still_rising
+from robustlab.adversarial.gradients import glance, look
+from robustlab.adversarial.losses import cross_entropy
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.planted import planted
+from robustlab.randomness import SampleRandom
+from robustlab.registry import resolve
 
 ADAPTIVE = """
 from robustlab import Attack, probe
@@ -95,3 +100,90 @@ def test_an_l1_start_decides_for_its_own_image_alone(lenet: Backbone, digits: Da
         return auto_pgd(access, x[:n], y[:n], start[:n], threat, steps=5, larger_radii=False)[0]
 
     assert torch.allclose(walk(1)[0], walk(4)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_targeted_walk_ends_when_the_judge_says_so(
+    lenet: Backbone, digits: Data, verified: bool
+) -> None:
+    """Not when the search thinks so: what is lost as pixels is walked at every class."""
+    x = torch.tensor(digits.batch(np.arange(6)))
+    y = torch.tensor(np.asarray(digits.labels[:6]))
+    access = Access(lenet.network, 6, lambda rows, x_adv: torch.full_like(rows == 0, verified))
+    apgdt = resolve("apgdt").obj(eps=["0.4"], steps=8, targets=3)
+    with torch.no_grad():
+        found, claimed = apgdt.search(access, x, y, x, Threat("linf", 0.4), _random(digits, 6))
+    assert claimed.all()
+    assert (lenet(found).argmax(dim=1) != y).all()
+    assert (access.backward_passes < 8 if verified else access.backward_passes == 24).all()
+
+
+def _random(data: Data, n: int) -> SampleRandom:
+    return SampleRandom(0, list(data.ids[:n]))
+
+
+def _traced(lenet: Backbone, digits: Data, name: str, norm: str, **params: Any) -> Access:
+    x = torch.tensor(digits.batch(np.arange(len(digits))))
+    y = torch.tensor(np.asarray(digits.labels))
+    eps = {"linf": 0.01, "l1": 6.0}[norm]
+    walker, threat = resolve(name).obj(eps=[str(eps)], norm=norm, **params), Threat(norm, eps)
+    access, random = Access(lenet.network, len(x)), _random(digits, len(x))
+    with torch.no_grad():
+        walker.search(access, x, y, walker.start(x, threat, random), threat, random)
+    return access
+
+
+def test_losses_are_of_one_walk_in_the_ball_that_was_asked_for(
+    lenet: Backbone, digits: Data
+) -> None:
+    """The walks through larger L1 balls reach losses that this ball does not hold."""
+    access = _traced(lenet, digits, "apgd", "l1", steps=20)
+    assert access.trace.loss.shape[1] == 8
+    assert (access.trace.steps == 20).all()
+    targeted = _traced(lenet, digits, "apgdt", "linf", steps=20, targets=3)
+    assert targeted.trace.loss.shape[1] == 20
+    assert (targeted.trace.steps == 60).all()
+
+
+def test_a_rising_l1_walk_is_seen_to_rise(
+    lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every ball's losses joined into one curve the largest are of the first ball."""
+
+    def rising() -> int:
+        loss = _traced(lenet, digits, "apgd", "l1", steps=14).trace.loss.astype(float)
+        return int(still_rising(loss).sum())
+
+    assert rising() > 10
+    monkeypatch.setattr(Access, "untraced", lambda self: self)
+    assert rising() == 0
+
+
+def test_members_of_one_name_are_told_apart(lenet: Backbone, digits: Data) -> None:
+    twice = {"attacks": ["pgd", "pgd"], "cheapest_first": False}
+    found = attack("ensemble", lenet, digits, eps="0.01", **twice)
+    assert found.stages == ("pgd", "pgd #2")
+    cost = found.outcome().cost
+    assert cost["forward[pgd]"] + cost["forward[pgd #2]"] == cost["forward"]
+    first, second = found.losses[0, 0], found.losses[1, 0]
+    assert not np.array_equal(first, second, equal_nan=True)  # they begin elsewhere
+
+
+def test_the_last_look_means_the_losses_of_all_draws(lenet: Backbone, digits: Data) -> None:
+    """As the looks before it do; the loss of the mean logits is another number."""
+
+    class Noisy(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = lenet.network(x + 0.3 * torch.randn_like(x))
+            return logits
+
+    x = torch.tensor(digits.batch(np.arange(6)))
+    y = torch.tensor(np.asarray(digits.labels[:6]))
+    access = Access(Noisy(), 6, draws=4)
+    torch.manual_seed(0)
+    logits, value, _ = look(access, x, y, None, cross_entropy)
+    torch.manual_seed(0)
+    last, glanced = glance(access, x, y, None, cross_entropy)
+    assert torch.allclose(last, logits, atol=1e-5)
+    assert torch.allclose(glanced, value, atol=1e-5)
+    assert not torch.allclose(glanced, cross_entropy(last, y), atol=1e-2)
