@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,15 +17,12 @@ from robustlab.backbones import Backbone
 from robustlab.engines.inline import Tell, work_through
 from robustlab.environment import environment
 from robustlab.errors import BadRequest
-from robustlab.estimate import fastest_threads
+from robustlab.machine import choose
 from robustlab.plan import Plan
 from robustlab.store import Store
 from robustlab.work import Resolved
 
 __all__ = ["Done", "choose_device", "default_out", "execute", "parse_part"]
-
-_ACTIVATION_BYTES = 1 << 30  # what one batch's activations may take
-_ACTIVATIONS = 60  # how many times an image's own size they are, at most, in the lectures' networks
 
 
 @dataclass(frozen=True)
@@ -119,14 +115,7 @@ def _where_begun(plan: Plan, resolved: Resolved, store: Store) -> Plan:
 
 
 def _resolve(plan: Plan) -> Resolved:
-    """Batch by memory: small images fill 128, 224 x 224 colour images 16. Threads by measuring."""
-    size = 4 * math.prod(plan.data.shape) * _ACTIVATIONS
-    batch = 2 ** int(math.log2(max(1, _ACTIVATION_BYTES // size)))
-    return Resolved(
-        device=str(plan.backbones[0].device),
-        threads=fastest_threads(plan.backbones),
-        batch=max(1, min(128, batch)),
-    )
+    return Resolved(device=str(plan.backbones[0].device), **asdict(choose(plan.backbones)))
 
 
 def _describe(plan: Plan, store: Store, command: str) -> bool:

@@ -28,12 +28,16 @@ __all__ = ["Resolved", "compute", "steady"]
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the lab chose for a run and every process of it reuses: `resolved.json`."""
+    """What the lab chose for a run and every process of it reuses: `resolved.json`.
+
+    Searches run on a frozen copy (folded, channels-last) in ``precision``; see `machine.Choice`.
+    """
 
     device: str
     threads: int
     batch: int
-    precision: str = "float32 search on a frozen copy (folded, channels-last); float32 verification"
+    precision: str = "float32"
+    why: str = ""
 
 
 @contextlib.contextmanager
@@ -65,7 +69,7 @@ def compute(cell: Cell, resolved: Resolved) -> tuple[Record, Outcome | None]:
     )
     clock = time.perf_counter()
     try:
-        outcome, notes = _run(cell, resolved.batch)
+        outcome, notes = _run(cell, resolved)
         outcome = _told_apart(outcome, cell).checked(len(cell.data))
     except (Exception, SystemExit) as error:  # whatever a probe raises: its cell fails, no other
         record.status, record.error = "failed", _told(error)
@@ -89,12 +93,13 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def _run(cell: Cell, batch: int) -> tuple[Outcome, list[str]]:
+def _run(cell: Cell, resolved: Resolved) -> tuple[Outcome, list[str]]:
     """The probe's outcome; a batch that does not fit the device is halved, and that is noted."""
     notes: list[str] = []
+    batch = resolved.batch
     while True:
         try:
-            return _call(cell, batch), notes
+            return _call(cell, batch, resolved.precision), notes
         except torch.OutOfMemoryError:
             if batch == 1:
                 raise
@@ -103,11 +108,12 @@ def _run(cell: Cell, batch: int) -> tuple[Outcome, list[str]]:
         torch.cuda.empty_cache()  # out here, where no traceback holds the tensors any more
 
 
-def _call(cell: Cell, batch: int) -> Outcome:
+def _call(cell: Cell, batch: int, precision: str) -> Outcome:
     registered, params = cell.bound.registered, cell.bound.params
     if registered.kind == "attack":
         attack = registered.obj(**params)
-        found = attack(cell.backbone, cell.data, seed=cell.asked.seed, batch=batch)
+        settings = {"seed": cell.asked.seed, "batch": batch, "precision": precision}
+        found = attack(cell.backbone, cell.data, **settings)
         outcome: Any = found.outcome()
     elif registered.kind == "clean":
         outcome = registered.obj(cell.backbone, cell.data, **params)

@@ -18,7 +18,7 @@ FLOORS = {
     1: "statistics suite registry binding outcome record store randomness",
     2: "data backbones seeding",
     3: "adversarial training",
-    4: "plan work engines runner estimate",
+    4: "plan work engines runner estimate machine",
     5: "results evidence verdict reporting runs",
     6: "__main__ cli doors planted testing",
 }

@@ -26,19 +26,19 @@ class Trace:
     Attributes:
         loss: float32 [n, steps] of one walk; NaN where the image had left.
         kept: losses kept, [n].
-        steps: gradients taken, [n]; zero, broken: how many of them were zero or vanishing, or held
-            a NaN or an infinity.
+        steps: gradients taken, [n]; zero, broken: how many of them were zero or vanishing where the
+            goal was not reached, or held a NaN or an infinity.
     """
 
     def __init__(self, n: int) -> None:
         self.loss: NDArray[Any] = np.full((n, 0), np.nan, np.float32)
         self.kept, self.steps, self.zero, self.broken = (np.zeros(n, np.int64) for _ in range(4))
 
-    def add(self, rows: NDArray[Any], loss: Tensor | None, gradient: Tensor) -> None:
+    def add(self, rows: NDArray[Any], loss: Tensor | None, gradient: Tensor, won: Tensor) -> None:
         """One step of the images ``rows``; each image counts its own steps."""
         largest = gradient.detach().flatten(1).abs().amax(dim=1)  # NaN and infinity pass through
         self.steps[rows] += 1
-        self.zero[rows] += (largest < VANISHED).cpu().numpy()
+        self.zero[rows] += ((largest < VANISHED) & ~won).cpu().numpy()
         self.broken[rows] += (~largest.isfinite()).cpu().numpy()
         if loss is None:
             return
@@ -137,9 +137,11 @@ class Access(nn.Module):
         answer: Tensor = self.network(x.to(self.dtype or x.dtype)).to(x.dtype)
         return answer
 
-    def watch(self, loss: Tensor, gradient: Tensor) -> None:
-        """Keep what one step saw: the loss [m], and whether the gradient can be followed."""
-        self.trace.add(self.rows.numpy(), loss if self.traced else None, gradient)
+    def watch(self, loss: Tensor, gradient: Tensor, won: Tensor) -> None:
+        """Keep what one step saw: the loss [m], and whether the gradient can be followed, where the
+        goal was not reached already (bool [m]).
+        """
+        self.trace.add(self.rows.numpy(), loss if self.traced else None, gradient, won)
 
     def _count_backward(self, rows: NDArray[Any], share: float) -> None:
         self.backward_passes[rows] += share

@@ -261,9 +261,11 @@ class Attack:
         seed: int = 0,
         batch: int = BATCH,
         fast: bool = True,
+        precision: str = "float32",
     ) -> Found:
-        """Attack every image at every eps and verify what is found."""
-        return evaluate(self, backbone, data, seed=seed, batch=batch, fast=fast)
+        """Attack every image at every eps and verify what is found; see `evaluate`."""
+        settings: dict[str, Any] = {"batch": batch, "fast": fast, "precision": precision}
+        return evaluate(self, backbone, data, seed=seed, **settings)
 
 
 def _stage_name(name: str, params: Mapping[str, Any]) -> str:

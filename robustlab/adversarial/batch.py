@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustlab.adversarial.access import Access
+from robustlab.adversarial.fastpath import Way
 from robustlab.adversarial.found import (
     NOT_A_NUMBER,
     NOT_FOOLED,
@@ -51,6 +52,8 @@ class Attacker(Protocol):
     @property
     def eot(self) -> int: ...
     def stages(self) -> Sequence[tuple[str, Attacker]]: ...
+    @property
+    def knowledge(self) -> str: ...
     @property
     def adapts(self) -> bool: ...
     def surrogate(self, module: nn.Module) -> nn.Module: ...
@@ -118,8 +121,7 @@ class Batch:
 
     attack: Attacker
     budgets: Sequence[Budget]
-    networks: Sequence[nn.Module]
-    dtype: torch.dtype | None
+    ways: Sequence[Sequence[Way]]
     judge: Judge
     images: Images
     seed: int
@@ -139,6 +141,7 @@ class Batch:
             self.wanted &= images.y != images.target
         self._write_clean()
         self.broken_by = torch.full_like(images.y, -1)
+        self.quick = torch.zeros_like(clean.fooled)
         self.kept: dict[tuple[int, int], Smallest] = {}
         for index in sorted(range(len(self.budgets)), key=lambda i: self.budgets[i].value):
             threat = self.threat(self.budgets[index].value)
@@ -158,17 +161,20 @@ class Batch:
         An attack for the smallest perturbation is run on all images: each has a radius to find.
         """
         alone = self.attack.minimum_norm
-        standing = self.wanted if alone else self.wanted & (self.best.verdict.rank() < 2)
-        rows = standing.nonzero().squeeze(1)
-        if len(rows) == 0:
-            return
-        if turn.stage.minimum_norm:
-            self._hold(rows, self._smallest(rows, turn), threat, turn.number)
-        else:
-            x_adv, claimed = self._search(rows, threat, turn)
-            self._judge(rows, x_adv, claimed, threat, turn.number)
+        for way in self.ways[turn.number]:
+            standing = self.wanted if alone else self.wanted & (self.best.verdict.rank() < 2)
+            rows = standing.nonzero().squeeze(1)
+            if len(rows) == 0:
+                return
+            if turn.stage.minimum_norm:
+                self._hold(rows, self._smallest(rows, turn, way), threat, turn.number)
+            else:
+                x_adv, claimed = self._search(rows, threat, turn, way)
+                self._judge(rows, x_adv, claimed, threat, turn.number)
+            if way.first:
+                self.quick[rows] |= self.best.verdict.verified[rows]
 
-    def _smallest(self, rows: Tensor, turn: Turn) -> Smallest:
+    def _smallest(self, rows: Tensor, turn: Turn, way: Way) -> Smallest:
         """Smallest perturbations, searched once an image whatever the budgets."""
         images = self.images
         nothing = Smallest.of(images.x, images.logits)
@@ -176,7 +182,7 @@ class Batch:
         new = rows[~kept.searched[rows]]
         if len(new):
             widest = self.threat(max(budget.value for budget in self.budgets))
-            answer, kept.claimed[new] = self._search(new, widest, turn)
+            answer, kept.claimed[new] = self._search(new, widest, turn, way)
             x, part = images.x[new], widest.narrow(new)
             kept.x_adv[new], kept.logits[new], size = beyond(
                 self.judge, x, images.y[new], answer, part
@@ -207,7 +213,7 @@ class Batch:
             smaller = np.minimum(self.found.radius[places], size.cpu().numpy())
             self.found.radius[places] = smaller
 
-    def _search(self, rows: Tensor, threat: Threat, turn: Turn) -> tuple[Tensor, Tensor]:
+    def _search(self, rows: Tensor, threat: Threat, turn: Turn, way: Way) -> tuple[Tensor, Tensor]:
         """One search from one start; counts its passes."""
         images, part, stage = self.images, threat.narrow(rows), turn.stage
         x, y = images.x[rows], images.y[rows]
@@ -219,8 +225,9 @@ class Batch:
             return verdict.rank() == 2
 
         early = stage.early_exit and not stage.minimum_norm
-        network = self.networks[turn.number]
-        access = Access(network, len(rows), referee if early else None, self.dtype, stage.eot)
+        watched = referee if early else None
+        access = Access(way.network, len(rows), watched, way.dtype, stage.eot)
+        access.traced = not way.first
         ids = [images.ids[row] for row in rows.tolist()]
         # A search for the smallest perturbation must not depend on which budgets are asked for.
         scale = "smallest" if stage.minimum_norm else repr(threat.eps)
@@ -234,6 +241,8 @@ class Batch:
             x_adv = images_found.detach().to(x.dtype)
             # What an attack that returns images alone claims: what its own network says of them.
             claimed = fooled(access.logits(x_adv), y, part.target) if claim is None else claim
+            if way.first:
+                claimed = torch.zeros_like(claimed)
         places = self.rows[rows.cpu().numpy()]
         self._notice(places, x, x_adv, claimed, turn)
         self.found.count(turn.index, turn.number, places, access)
@@ -302,5 +311,7 @@ class Batch:
         found.confidence_8bit[at] = np.where(pixels, verdict.confidence_8bit.cpu().numpy(), np.nan)
         found.fragile[at] = self.judge.fragile(best.x_adv, self.images.y, threat).cpu().numpy()
         found.broken_by[at] = self.broken_by.cpu().numpy()
+        if found.quick is not None:
+            found.quick[at] = self.quick.cpu().numpy()
         found.images[at] = best.x_adv.cpu().numpy()
         found.images_8bit[at] = verdict.images_8bit.cpu().numpy()

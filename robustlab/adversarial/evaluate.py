@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from robustlab.adversarial.batch import Attacker, Batch, Images
 from robustlab.adversarial.belief import Case, examine_attack
-from robustlab.adversarial.fastpath import search_copy
+from robustlab.adversarial.fastpath import Way, half_copy, search_copy
 from robustlab.adversarial.found import Found, allocate
 from robustlab.adversarial.images import exact_kernels, load_pixels, working_dtype
 from robustlab.adversarial.threats import choose_targets
@@ -44,6 +43,7 @@ def evaluate(
     seed: int = 0,
     batch: int = BATCH,
     fast: bool = True,
+    precision: str = "float32",
 ) -> Found:
     """Run ``attack`` on every image of ``data`` and verify what it finds.
 
@@ -51,35 +51,62 @@ def evaluate(
         seed: with the image's id it decides all randomness.
         batch: images on the device at a time; decides speed and memory, not outcomes.
         fast: search on the fast copy (batch norm folded, channels-last) instead of a plain one.
+        precision: "bfloat16" searches with gradients in it first, and then again, from the same
+            starts, in float32 what stands: no image is left that float32 alone would have broken.
     """
     backbone.accepts(data)
     budgets = attack.budgets(backbone.input_shape)
     judge = Judge(backbone.network, backbone.dtype, attack.eot)
     network, dtype = search_copy(backbone.network, backbone.input_shape, fast=fast)
-    networks = [_as_attacked(stage, network, backbone) for _, stage in attack.stages()]
+    usual = Way(network, dtype)
+    half = half_copy(network, backbone.input_shape) if precision == "bfloat16" else None
+    quick = [] if half is None else [Way(half, torch.bfloat16, first=True)]
+    ways = [_ways(stage, usual, quick, backbone) for _, stage in attack.stages()]
     found = _empty(attack, budgets, backbone, data)
+    if any(way.first for stage in ways for way in stage):
+        found.quick = np.zeros(found.verified.shape, bool)
     with exact_kernels(), seeded(seed):  # a random network draws from the global generator
         for first in range(0, len(data), batch):
             rows = np.arange(first, min(first + batch, len(data)))
             images = _load(attack, backbone, judge, data, rows, seed)
-            Batch(attack, budgets, networks, dtype, judge, images, seed, found, rows).run()
+            Batch(attack, budgets, ways, judge, images, seed, found, rows).run()
         case = Case(attack, found, backbone, data, judge, tuple(b.value for b in budgets))
         found.findings = examine_attack(case)
-    found.notes.extend(attack.notes())
+    found.notes.extend([*attack.notes(), *_told(found)])
     return found
 
 
-def _as_attacked(stage: Attacker, network: nn.Module, backbone: Backbone) -> nn.Module:
-    """The network that a stage searches on: the shared copy, or the stage's own surrogate.
+def _told(found: Found) -> list[str]:
+    """What the quick search found and the float32 search after it, where there were two."""
+    if found.quick is None:
+        return []
+    counts = [
+        f"{int(found.quick[row].sum())} of {int(fooled.sum())} at eps {eps}"
+        for row, (eps, fooled) in enumerate(
+            zip(found.eps, found.verified & found.clean_correct, strict=True)
+        )
+    ]
+    return [
+        f"Searched in bfloat16 first, which broke {', '.join(counts)}; the others fell in float32, "
+        "in which all that stood were searched again from the same starts: alone it breaks no more."
+    ]
 
-    A surrogate exchanges layers by their names, which folding would take away.
+
+def _ways(stage: Attacker, usual: Way, quick: Sequence[Way], backbone: Backbone) -> Sequence[Way]:
+    """The networks that a stage searches on, one after the other: the quick copy and the shared
+    one, or the stage's own surrogate.
+
+    A surrogate exchanges layers by their names, which folding would take away. A search for the
+    smallest perturbation, and one without gradients, needs the last bits.
     """
-    if not stage.adapts:
-        return network
-    plain, _ = search_copy(backbone.network, backbone.input_shape, fast=False)
-    if not isinstance(plain, Normalised):
-        return stage.surrogate(plain).eval()
-    return Normalised(stage.surrogate(plain.module), plain.mean, plain.std).eval()
+    if stage.adapts:
+        plain, _ = search_copy(backbone.network, backbone.input_shape, fast=False)
+        if not isinstance(plain, Normalised):
+            return [Way(stage.surrogate(plain).eval(), usual.dtype)]
+        own = Normalised(stage.surrogate(plain.module), plain.mean, plain.std).eval()
+        return [Way(own, usual.dtype)]
+    rounds = stage.knowledge == "gradient" and not stage.minimum_norm
+    return [*(quick if rounds else ()), usual]
 
 
 def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
@@ -109,6 +136,7 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
         forward=np.zeros((k, n)),
         backward=np.zeros((k, n)),
         stages=tuple(label for label, _ in stages),
+        quick=None,
         radius=np.zeros(n) if attack.minimum_norm else None,
         stage_seconds=np.zeros(len(stages)),
         stage_forward=np.zeros((len(stages), n)),

@@ -13,13 +13,29 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-__all__ = ["search_copy"]
+__all__ = ["Way", "half_copy", "search_copy"]
 
 _HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A network that a search runs on.
+
+    Attributes:
+        dtype: the precision it wants its images in, if not theirs.
+        first: a quicker, rounder one: its claims are not the attack's, and what it leaves standing
+            is searched again.
+    """
+
+    network: nn.Module
+    dtype: torch.dtype | None = None
+    first: bool = False
 
 
 def search_copy(
@@ -44,6 +60,17 @@ def search_copy(
     return frozen, dtype if dtype in _HALF else None
 
 
+def half_copy(network: nn.Module, input_shape: Sequence[int]) -> nn.Module | None:
+    """A `search_copy` in bfloat16; None where it does not compute about the same.
+
+    The gradient's signs agree with float32 on most pixels only, which is enough to find an
+    adversarial image and not enough to say that there is none.
+    """
+    lowered = copy.deepcopy(network).to(torch.bfloat16)
+    agreed = _agree(network, lowered, input_shape, tolerance=0.1, dtype=torch.bfloat16)
+    return lowered if agreed else None
+
+
 def _dtype(network: nn.Module) -> torch.dtype:
     weights = [*network.parameters(), *network.buffers()]
     return next((w.dtype for w in weights if w.is_floating_point()), torch.float32)
@@ -63,7 +90,12 @@ def _folded(network: nn.Module) -> nn.Module | None:
 
 
 def _agree(
-    network: nn.Module, changed: nn.Module, input_shape: Sequence[int], *, tolerance: float
+    network: nn.Module,
+    changed: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    tolerance: float,
+    dtype: torch.dtype | None = None,
 ) -> bool:
     """Whether a changed copy still computes the same: tracing freezes data-dependent branches."""
     ramp = torch.linspace(0, 1, 2 * math.prod(input_shape), dtype=torch.float64)
@@ -73,7 +105,7 @@ def _agree(
     try:
         with torch.no_grad():
             before = network(images.to(_dtype(network))).double()
-            after = changed(images.to(_dtype(changed))).double()
+            after = changed(images.to(dtype or _dtype(changed))).double()
     except Exception:  # a forward with a fixed precision inside: keep the copy as it was
         return False
     return torch.allclose(before, after, rtol=tolerance, atol=tolerance * float(before.abs().max()))

@@ -77,6 +77,7 @@ class Found:
             what it gave back was ever another image; without those for the smallest perturbation.
         invalid: [n], whether any of its candidates was outside box or budget, claimed or not.
         stray: reason -> bool [n], claims that the lab refused; see `VIOLATIONS`.
+        quick: [eps, n], whether the search in bfloat16 broke the image; None where there was none.
         radius: [n], the smallest verified perturbation whatever the budgets, inf where none was
             found; of attacks that look for the smallest perturbation, None of others.
         losses: (stage, eps) -> [m, steps], the loss that was ascended at each step, of the first
@@ -117,6 +118,7 @@ class Found:
     searched: Array
     moved: Array
     invalid: Array
+    quick: Array | None
     radius: Array | None
     stray: dict[str, Array] = field(default_factory=dict)
     losses: dict[tuple[int, int], Array] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from robustlab.adversarial.losses import Loss
+from robustlab.adversarial.losses import Loss, fooled
 from robustlab.errors import BadRequest
 
 __all__ = ["CUT", "Network", "StraightThrough", "glance", "look"]
@@ -28,7 +28,7 @@ class Network(Protocol):
     @property
     def draws(self) -> int: ...
     def once(self, x: Tensor) -> Tensor: ...
-    def watch(self, loss: Tensor, gradient: Tensor) -> None: ...
+    def watch(self, loss: Tensor, gradient: Tensor, won: Tensor) -> None: ...
 
 
 def look(
@@ -66,7 +66,7 @@ def look(
     assert gradient is not None
     if model.draws > 1:
         logits, values, gradient = (t / model.draws for t in (logits, values, gradient))
-    model.watch(values, gradient)
+    model.watch(values, gradient, fooled(logits, y, target))
     return logits, values, gradient
 
 

@@ -14,6 +14,8 @@ from robustlab.errors import BadRequest, choices
 
 __all__ = ["doctor", "show"]
 
+_TRIED = "resnet20-narrow@digits"  # what `doctor` measures with: small, and convolutions all the way
+
 
 @click.command()
 @click.argument("name")
@@ -144,16 +146,21 @@ def _show_suite(name: str, as_json: bool) -> None:
 @click.command()
 @json_option
 def doctor(as_json: bool) -> int:
-    """Versions, device and threads of this installation."""
+    """Versions, device, and how searches run here: measured on a shipped network."""
     import torch
 
+    from robustlab import load_backbone
     from robustlab.environment import environment
+    from robustlab.machine import choose
 
     facts = environment()
     cuda = torch.cuda.is_available()
     facts["device"] = torch.cuda.get_device_name() if cuda else "cpu"
     facts["threads"] = torch.get_num_threads()
     facts["cpu capability"] = torch.backends.cpu.get_cpu_capability()
+    chosen = choose([load_backbone(_TRIED, device="cuda" if cuda else "cpu")])
+    facts["search"] = f"{chosen.why}; verification in float32"
+    facts["search batch, threads"] = f"{chosen.batch}, {chosen.threads} (measured on {_TRIED})"
     missing = [k for k, v in facts.items() if v == "missing"]
     if as_json:
         print_json(facts)

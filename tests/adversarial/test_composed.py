@@ -187,3 +187,13 @@ def test_the_last_look_means_the_losses_of_all_draws(lenet: Backbone, digits: Da
     assert torch.allclose(last, logits, atol=1e-5)
     assert torch.allclose(glanced, value, atol=1e-5)
     assert not torch.allclose(glanced, cross_entropy(last, y), atol=1e-2)
+
+
+def test_a_zero_gradient_where_the_goal_is_reached_is_no_sign_of_masking(
+    lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the larger L1 balls DLR is flat where the label has fallen to the third place."""
+    params = {"norm": "l1", "eps": "4", "loss": "dlr", "steps": 40}
+    assert attack("apgd", lenet, digits, **params).zero_gradients.sum() == 0
+    monkeypatch.setattr("robustlab.adversarial.gradients.fooled", lambda *_: torch.tensor(False))
+    assert attack("apgd", lenet, digits, **params).zero_gradients.sum() > 10

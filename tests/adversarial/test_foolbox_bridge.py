@@ -43,7 +43,9 @@ def test_a_wrong_request_names_what_is_right(
 
 
 def test_it_finds_what_foolbox_finds(lenet: Backbone, digits: Data) -> None:
-    """Deterministic DeepFool, image by image, is foolbox's own DeepFool to the verdict."""
+    """Deterministic DeepFool, image by image, is foolbox's own, or a thousandth longer: it ends so
+    near to the boundary that rounding could undo it.
+    """
     few = digits.subset(np.arange(8))
     ours = attack("foolbox:L2DeepFoolAttack", lenet, few, eps=["2"], steps=20, fast=False)
     foolbox = _foolbox()
@@ -53,7 +55,11 @@ def test_it_finds_what_foolbox_finds(lenet: Backbone, digits: Data) -> None:
         _, theirs, _ = foolbox.attacks.L2DeepFoolAttack(steps=20)(
             model, x[row : row + 1], y[row : row + 1], epsilons=None
         )
-        assert np.allclose(ours.images[0][row], theirs.detach().numpy()[0], atol=1e-4)
+        delta = theirs.detach().numpy()[0] - x[row].numpy()
+        longer = ours.images[0][row] - x[row].numpy()
+        share = np.linalg.norm(longer) / np.linalg.norm(delta)
+        assert 1 - 1e-4 < share < 1.0011
+        assert np.allclose(longer, share * delta, atol=1e-3)  # the box clips what grows
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,7 @@ def rounding(case: Case) -> Iterator[Finding]:
     nearest level, the level further away, and the perturbation stretched to eps. Where one of them
     fools the reason is "rounding", where none does "attack", and where eps leaves no other 8-bit
     image "budget". Of at most 64 images, each at its largest eps. Red where one reason takes more
-    than half of the images fooled, and more than two; a search for the smallest perturbation ends
-    where rounding back undoes it, so that reason stays amber there.
+    than half of the images fooled, and more than two.
     """
     found = case.found
     held = found.verified & found.attackable
@@ -52,9 +51,8 @@ def rounding(case: Case) -> Iterator[Finding]:
         rows = np.zeros(len(found.ids), bool)
         rows[asked[reasons == reason]] = True
         if rows.any():
-            expected = reason == "rounding" and case.attack.minimum_norm
             most = rows.sum() > max(_FEW, 0.5 * of)
-            level: Level = "red" if most and not expected else "amber"
+            level: Level = "red" if most else "amber"
             part = "" if n == len(asked) else f" (of the first {len(asked)} that are lost)"
             yield Finding(
                 "rounding",

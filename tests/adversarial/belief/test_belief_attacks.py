@@ -34,7 +34,7 @@ ATTACKS: list[tuple[str, Mapping[str, Any]]] = [
     ("pgd", {}),
     ("pgd", {"steps": 10, "loss": "margin", "early_exit": False}),
     ("apgd", {"steps": 25}),
-    ("apgdt", {"steps": 20, "targets": 2}),
+    ("apgdt", {"steps": 50, "targets": 2}),
     ("square", {"queries": 100}),
     ("fab", {"steps": 10}),
     ("fabt", {"steps": 10, "targets": 2}),
@@ -123,7 +123,7 @@ def test_no_false_alarm_in_other_norms_and_samples(name: str, norm: str) -> None
 
 
 def test_what_is_counted_is_there(net: Backbone, some: Data) -> None:
-    found = attack("fmn", net, some, eps="0.1", steps=40)
+    found = attack("fgsm", net, some, eps=["0.03", "0.1"])
     lost = (found.verified & ~found.verified_8bit & found.attackable).any(axis=0)
     told = [f for f in found.findings if f.detector == "rounding"]
     assert sum(f.count for f in told) == lost.sum() > 0
