@@ -34,7 +34,7 @@ ATTACKS: list[tuple[str, Mapping[str, Any]]] = [
     ("pgd", {}),
     ("pgd", {"steps": 10, "loss": "margin", "early_exit": False}),
     ("apgd", {"steps": 25}),
-    ("apgdt", {"steps": 50, "targets": 2}),
+    ("apgdt", {"steps": 25, "targets": 2}),
     ("square", {"queries": 100}),
     ("fab", {"steps": 10}),
     ("fabt", {"steps": 10, "targets": 2}),
@@ -112,11 +112,13 @@ def test_one_image_is_examined_too(fault: str, net: Backbone, some: Data) -> Non
 @pytest.mark.parametrize("norm", EPS)
 def test_no_false_alarm_in_other_norms_and_samples(name: str, norm: str) -> None:
     backbone = load_backbone(f"{name}@digits")
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         data = load_data("digits:test", take=20, seed=seed)
         for used, params in ATTACKS:
             if norm == "l1" and (used == "bim" or params.get("steps", 100) == 10):
                 continue  # ten sparse steps are too few, and are told so
+            if norm == "l1" and used == "apgdt":
+                params = {**params, "steps": 100}  # of which 40 in the ball itself
             found = attack(used, backbone, data, eps=EPS[norm], norm=norm, seed=seed, **params)
             wrong = [f for f in doubts(found) if f.detector not in COUNTED or f.level == "red"]
             assert [f"{used}: {f.detector}: {f.sentence}" for f in wrong] == []
