@@ -23,6 +23,7 @@ everyday: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -q
 
 bench: $(VENV)/.test-installed
+	$(BIN)/python -m pip install -q -e '.[bench]'
 	$(BIN)/python -m pytest -q -n 0 -m benchmark --benchmark-only -s tests/benchmarks
 
 lint: $(VENV)/.test-installed

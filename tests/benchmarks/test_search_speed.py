@@ -13,7 +13,7 @@ import torchvision
 from torch import nn
 
 from robustlab.adversarial import Access, Threat, gradient_search
-from robustlab.adversarial.fastpath import search_copy
+from robustlab.adversarial.fastpath import half_copy, search_copy
 from robustlab.adversarial.foolbox_bridge import _foolbox
 from robustlab.backbones import Backbone, load_backbone
 from robustlab.data import load_data
@@ -34,12 +34,14 @@ def _case(name: str, full: bool) -> tuple[Backbone, torch.Tensor]:
     if name == "lenet5-max@digits":
         data = load_data("digits:test", take=128 if full else 16)
         return load_backbone(name), torch.tensor(data.batch(np.arange(len(data))))
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(32 if full else 2, 3, 32, 32, generator=generator)
-    return Backbone(_resnet18(), input_shape=(3, 32, 32), classes=10), images
+    generator, size = torch.Generator().manual_seed(0), 224 if name.endswith("224") else 32
+    images = torch.rand({32: 32, 224: 8}[size] if full else 2, 3, size, size, generator=generator)
+    torch.manual_seed(0)
+    module = torchvision.models.resnet18(num_classes=10).eval() if size == 224 else _resnet18()
+    return Backbone(module, input_shape=(3, size, size), classes=10), images
 
 
-@pytest.mark.parametrize("name", ["lenet5-max@digits", "resnet18-cifar"])
+@pytest.mark.parametrize("name", ["lenet5-max@digits", "resnet18-32", "resnet18-224"])
 def test_pgd_search(pair: Any, benchmark: Any, name: str) -> None:
     backbone, x = _case(name, benchmark.enabled)
     y, eps, steps = backbone(x).argmax(dim=1), 0.1, 40 if benchmark.enabled else 2
@@ -56,14 +58,28 @@ def test_pgd_search(pair: Any, benchmark: Any, name: str) -> None:
         )
     attack = foolbox.attacks.LinfPGD(rel_stepsize=1 / 16, steps=steps, random_start=False)
 
-    def ours() -> object:
-        threat, access = Threat("linf", eps), Access(ours_network, len(x))
-        return gradient_search(
-            access, x, y, x, threat, steps=steps, step_size=eps / 16, early_exit=False
+    half_network = half_copy(ours_network, backbone.input_shape)
+    assert half_network is not None
+
+    def search(network: nn.Module, dtype: torch.dtype | None = None) -> torch.Tensor:
+        threat, access = Threat("linf", eps), Access(network, len(x), dtype=dtype)
+        settings: dict[str, Any] = {"steps": steps, "step_size": eps / 16, "early_exit": False}
+        return gradient_search(access, x, y, x, threat, **settings)[0]
+
+    def foolboxs() -> torch.Tensor:
+        found: torch.Tensor = attack.run(
+            model, x, foolbox.criteria.Misclassification(y), epsilon=eps
         )
+        return found
 
-    def foolboxs() -> object:
-        return attack.run(model, x, foolbox.criteria.Misclassification(y), epsilon=eps)
-
+    work = {
+        "ours": lambda: search(ours_network),
+        "ours in bfloat16": lambda: search(half_network, torch.bfloat16),
+        "foolbox": foolboxs,
+        "torchattacks": lambda: other(x, y),
+    }
+    fooled = {k: int((backbone(call()).argmax(dim=1) != y).sum()) for k, call in work.items()}
+    assert fooled["ours"] >= max(fooled["foolbox"], fooled["torchattacks"])
+    assert fooled["ours in bfloat16"] >= fooled["ours"] - 1
     rounds = 9 if name.startswith("lenet") else 3
-    pair({"ours": ours, "foolbox": foolboxs, "torchattacks": lambda: other(x, y)}, rounds)
+    pair(work, rounds)
