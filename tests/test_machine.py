@@ -27,7 +27,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch, seconds: Any) -> None:
 
 @pytest.mark.parametrize(
     ("units", "half", "precision"),
-    [("", 0.1, "float32"), ("tiles", 0.5, "bfloat16"), ("tiles", 0.8, "float32"),
+    [("", 0.1, "float32"), ("tiles", 0.15, "bfloat16"), ("tiles", 0.5, "float32"),
      ("tiles", math.inf, "float32")],
 )  # fmt: skip
 def test_precision(

@@ -14,7 +14,9 @@ from robustlab.errors import BadRequest, choices
 
 __all__ = ["doctor", "show"]
 
-_TRIED = "resnet20-narrow@digits"  # what `doctor` measures with: small, and convolutions all the way
+_TRIED = (
+    "resnet20-narrow@digits"  # what `doctor` measures with: small, and convolutions all the way
+)
 
 
 @click.command()
