@@ -1,8 +1,8 @@
 """Norms and budgets as people write them: ``linf``, ``"8/255"``, ``0.03``.
 
 Linf, L2 and L1 budgets are in units of the [0, 1] pixel scale, spatial ones in pixels of
-translation (``"3px"`` or ``"3"``). A budget keeps the text it was given in, because that text is its
-name in tables, in gates and in ``found.robust_accuracy["8/255"]``.
+translation (``"3px"`` or ``"3"``). A budget keeps the text it was given in, because that text is
+its name in tables, in gates and in ``found.robust_accuracy["8/255"]``.
 """
 
 from __future__ import annotations
