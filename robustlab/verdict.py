@@ -88,7 +88,7 @@ def _holm(p_values: Sequence[float]) -> list[float]:
 
 
 def norm_name(norm: str | None) -> str:
-    """``"linf"`` -> ``"Linf"``, ``"spatial-30"`` -> ``"translation, rotation up to 30 degrees"``."""
+    """``"linf"`` is ``Linf``, ``"spatial-30"`` ``translation, rotation up to 30 degrees``."""
     if norm and is_spatial(norm):
         _, degrees, *outside = norm.split("-")
         turned = f"rotation up to {degrees} degrees" if float(degrees) else "no rotation"

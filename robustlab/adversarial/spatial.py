@@ -52,7 +52,8 @@ class SpatialThreat(Threat):
     def name(self) -> str:
         """``spatial-30``: what is allowed beside eps; attacks under it can be compared."""
         outside = "" if self.padding == "zeros" else f"-{self.padding}"
-        return f"{self.norm}-{self.degrees:g}{outside}"
+        degrees = f"{self.degrees:.6f}".rstrip("0").rstrip(".")
+        return f"{self.norm}-{degrees}{outside}"
 
     @property
     def geometry(self) -> NoReturn:
