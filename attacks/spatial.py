@@ -15,9 +15,10 @@ class Spatial(Attack):
 
     Engstrom et al. 2019, section 3: "grid" goes through all of a grid, "worst_of" draws some poses
     from the same bounds. Poses of the grid come from the smallest outwards (each part as a share of
-    its bound, the sum of squares), and the first that the lab verifies is the image's losing
-    transform: a small one, found with few passes. What nothing fools keeps the pose of the largest
-    margin. The first-order search of the paper is left out: the authors find the grid stronger.
+    its bound, the sum of squares), and the first that the lab verifies, as floats and as pixels, is
+    the image's losing transform: a small one, found with few passes. What nothing fools keeps the
+    pose of the largest margin. The first-order search of the paper is left out: its authors find
+    the grid stronger.
     """
 
     norms: ClassVar[tuple[str, ...]] = ("spatial",)
