@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robustlab import statistics
 from robustlab.results import Group, Results
 from robustlab.statistics import Rate
+from robustlab.units import SPATIAL
 
 __all__ = [
     "Eps",
@@ -26,6 +27,7 @@ __all__ = [
     "column",
     "eps_of",
     "is_control",
+    "is_spatial",
     "stand",
     "telling_eps",
     "within",
@@ -123,6 +125,11 @@ class Evidence:
 def is_control(group: Group) -> bool:
     """Whether the group is noise of the same size, which knows nothing of the backbone."""
     return bool(group.plan["kind"] == "attack" and group.plan["knowledge"] == "none")
+
+
+def is_spatial(norm: str | None) -> bool:
+    """Whether images were turned and moved: as ``spatial-30``, the largest rotation in degrees."""
+    return norm is not None and norm.startswith(f"{SPATIAL}-")
 
 
 def _counts(group: Group, norm: str | None, any_norm: bool = False) -> bool:

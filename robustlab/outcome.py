@@ -23,6 +23,7 @@ PICTURE_ARRAYS = (
     "clean",
     "picture_confidence",
     "picture_eps",
+    "picture_pose",
     "picture_prediction",
     "picture_row",
 )

@@ -222,13 +222,17 @@ def check_budget(attack: Attack, backbone: Backbone, data: Data, *, seed: int = 
     labels = torch.tensor(np.asarray(data.labels), device=device)
     target = None if found.target is None else torch.tensor(found.target, device=device)
     for row, budget in enumerate(attack.budgets(backbone.input_shape)):
-        threat = Threat(found.norm, budget.value, target)
+        threat = attack.threat(budget.value, target)
+        posed, posed_8bit = (
+            None if p is None else torch.tensor(p[row]) for p in (found.pose, found.pose_8bit)
+        )
         images = torch.tensor(np.asarray(found.images[row])).to(clean)
-        verdict = judge.verify(clean, pixels, labels, images, threat)
+        verdict = judge.verify(clean, pixels, labels, images, threat.claiming(posed))
         claimed, verified = found.verified[row], verdict.verified.cpu().numpy()
         stray = np.flatnonzero(claimed & ~verified)
         assert stray.size == 0, f"eps {budget.text}: images {stray[:5]} do not verify again"
         shown = torch.tensor(np.asarray(found.images_8bit[row])).to(clean) / 255
+        threat = threat.claiming(posed_8bit).as_pixels()
         inside, _ = judge.within(shown, pixels.to(clean) / 255, threat)
         prediction = backbone(shown).argmax(dim=1)
         wrong = prediction != labels if target is None else prediction == target

@@ -1,7 +1,8 @@
 """Norms and budgets as people write them: ``linf``, ``"8/255"``, ``0.03``.
 
-Linf, L2 and L1 budgets are in units of the [0, 1] pixel scale. A budget keeps the text it was given
-in, because that text is its name in tables, in gates and in ``found.robust_accuracy["8/255"]``.
+Linf, L2 and L1 budgets are in units of the [0, 1] pixel scale, spatial ones in pixels of
+translation (``"3px"`` or ``"3"``). A budget keeps the text it was given in, because that text is
+its name in tables, in gates and in ``found.robust_accuracy["8/255"]``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,21 @@ from fractions import Fraction
 
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["NORMS", "NORM_TITLES", "Budget", "parse_budget", "parse_budgets", "parse_norm"]
+__all__ = [
+    "NORMS",
+    "NORM_TITLES",
+    "SPATIAL",
+    "Budget",
+    "eps_value",
+    "parse_budget",
+    "parse_budgets",
+    "parse_norm",
+]
 
 NORMS = ("linf", "l2", "l1")
-NORM_TITLES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+SPATIAL = "spatial"  # no ball of pixels: the image is turned and moved
+NORM_TITLES = {"linf": "Linf", "l2": "L2", "l1": "L1", SPATIAL: "translation"}
+_PIXELS = "px"
 
 
 @dataclass(frozen=True, order=True)
@@ -28,11 +40,13 @@ class Budget:
 
 
 def parse_norm(norm: str) -> str:
-    """``"linf"``, ``"l2"`` or ``"l1"``; upper case, ``"inf"``, ``"2"``, ``"1"`` work."""
+    """The norm's key, as ``"linf"``; upper case, ``"inf"``, ``"2"`` and ``"1"`` work."""
     key = str(norm).strip().lower().replace("_", "").replace("∞", "inf")
+    if key == SPATIAL:
+        return key
     key = key if key.startswith("l") else f"l{key}"
     if key not in NORMS:
-        raise BadRequest(f"unknown norm {norm!r}{choices(key, NORMS)}")
+        raise BadRequest(f"unknown norm {norm!r}{choices(key, (*NORMS, SPATIAL))}")
     return key
 
 
@@ -40,9 +54,10 @@ def parse_budget(eps: str | float | int, norm: str, size: int | None = None) -> 
     """Read one eps.
 
     Args:
-        eps: a number, or text as ``"0.03"`` or ``"8/255"``.
-        norm: one of `NORMS`.
-        size: number of pixel values of an image; bounds L2 by its square root and L1 by it.
+        eps: a number, or text as ``"0.03"`` or ``"8/255"``; in pixels ``"3px"``.
+        norm: one of `NORMS`, or `SPATIAL`.
+        size: number of pixel values of an image; bounds L2 by its square root and L1 by it. Of a
+            spatial budget: pixels of the image's shorter side, which bounds a translation.
 
     Raises:
         BadRequest: not a number, negative, not finite, or larger than the whole [0, 1] box.
@@ -51,13 +66,17 @@ def parse_budget(eps: str | float | int, norm: str, size: int | None = None) -> 
     if isinstance(eps, bool):
         raise BadRequest(f"eps {text!r} is not a number")
     try:
-        value = float(Fraction(text)) if "/" in text else float(text)
+        value = eps_value(text) if norm == SPATIAL else _number(text)
     except (ValueError, ZeroDivisionError):
-        raise BadRequest(
-            f"eps {text!r} is not a number; write a decimal or a fraction, as '0.03' or '8/255'"
-        ) from None
+        raise BadRequest(f"eps {text!r} is not a number; {_written(text, norm)}") from None
     if not math.isfinite(value) or value < 0:
         raise BadRequest(f"eps {text!r} must be finite and at least 0")
+    if norm == SPATIAL:
+        if value >= (size or math.inf):
+            raise BadRequest(
+                f"eps {text!r} moves an image of {size} pixels out of sight; take fewer pixels"
+            )
+        return Budget(value, text)
     largest = {"linf": 1.0, "l2": math.sqrt(size or math.inf), "l1": float(size or math.inf)}[norm]
     if value > largest:
         hint = f"; did you mean '{text}/255'?" if value <= 255 * largest else ""
@@ -66,6 +85,26 @@ def parse_budget(eps: str | float | int, norm: str, size: int | None = None) -> 
             f"({largest:g}){hint}"
         )
     return Budget(value, text)
+
+
+def eps_value(text: str) -> float:
+    """The value of an eps as it was written, in whatever unit.
+
+    Raises:
+        ValueError, ZeroDivisionError: not a number.
+    """
+    return _number(text.removesuffix(_PIXELS).strip())
+
+
+def _number(text: str) -> float:
+    return float(Fraction(text)) if "/" in text else float(text)
+
+
+def _written(text: str, norm: str) -> str:
+    if norm == SPATIAL:
+        return "write pixels, as '3px' or '0.5px'"
+    hint = "; pixels are for norm = 'spatial'" if text.endswith(_PIXELS) else ""
+    return f"write a decimal or a fraction, as '0.03' or '8/255'{hint}"
 
 
 def parse_budgets(

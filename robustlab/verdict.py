@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robustlab import statistics
-from robustlab.evidence import Eps, Evidence, Standing, stand, telling_eps
+from robustlab.evidence import Eps, Evidence, Standing, is_spatial, stand, telling_eps
 from robustlab.statistics import Paired
 
 __all__ = [
@@ -25,9 +25,11 @@ __all__ = [
     "plain_text",
     "plural",
     "reach_verdict",
+    "under",
 ]
 
 ALPHA = 0.05
+_OUTSIDE = {"border": "border repeated", "reflect": "mirrored at the border"}  # else black
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,17 @@ def _holm(p_values: Sequence[float]) -> list[float]:
 
 
 def norm_name(norm: str | None) -> str:
-    """``"linf"`` -> ``"Linf"``."""
+    """``"linf"`` is ``Linf``, ``"spatial-30"`` ``translation, rotation up to 30 degrees``."""
+    if norm and is_spatial(norm):
+        _, degrees, *outside = norm.split("-")
+        turned = f"rotation up to {degrees} degrees" if float(degrees) else "no rotation"
+        return ", ".join(["translation", turned, *(_OUTSIDE[one] for one in outside)])
     return norm[:1].upper() + norm[1:] if norm else "no norm"
+
+
+def under(norm: str | None) -> str:
+    """``in Linf``, ``under translation, rotation up to 30 degrees``."""
+    return f"{'under' if is_spatial(norm) else 'in'} {norm_name(norm)}"
 
 
 def code(name: str) -> str:
@@ -288,4 +299,5 @@ def _other(evidence: Evidence, norm: str | None) -> list[str]:
     if eps is None:
         return []
     rates = [f"{code(s.backbone)} {s.robust}" for s in stand(evidence, norm, eps)]
-    return [f"In {norm_name(norm)}, at eps {eps.text}, remain right: {'; '.join(rates)}."]
+    where = under(norm)
+    return [f"{where[:1].upper()}{where[1:]}, at eps {eps.text}, remain right: {'; '.join(rates)}."]

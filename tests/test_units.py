@@ -8,13 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustlab.errors import BadRequest
-from robustlab.units import NORM_TITLES, NORMS, Budget, parse_budget, parse_budgets, parse_norm
+from robustlab.units import (
+    NORM_TITLES,
+    NORMS,
+    SPATIAL,
+    Budget,
+    eps_value,
+    parse_budget,
+    parse_budgets,
+    parse_norm,
+)
 
 
 @pytest.mark.parametrize(
     ("text", "norm"),
     [
-        *((norm, norm) for norm in NORMS),
+        *((norm, norm) for norm in (*NORMS, SPATIAL)),
         ("Linf", "linf"),
         ("L_inf", "linf"),
         ("inf", "linf"),
@@ -82,6 +91,11 @@ def test_budgets(given, value, text):
         ("1/0", "l2", None, "eps '1/0' is not a number"),
         ("8/255/2", "l2", None, "is not a number"),
         ("8px", "l2", None, "is not a number"),
+        ("8px", "linf", None, "as '0.03' or '8/255'; pixels are for norm = 'spatial'"),
+        ("three", "spatial", None, "eps 'three' is not a number; write pixels, as '3px'"),
+        ("px", "spatial", None, "eps 'px' is not a number"),
+        ("-1px", "spatial", None, "eps '-1px' must be finite and at least 0"),
+        ("28px", "spatial", 28, "eps '28px' moves an image of 28 pixels out of sight"),
         (True, "l2", None, "eps 'True' is not a number"),
         (None, "l2", None, "eps 'None' is not a number"),
     ],
@@ -105,7 +119,17 @@ def test_the_whole_box_is_allowed(norm, largest):
         parse_budget(math.nextafter(largest, math.inf), norm, 1024)
 
 
+@pytest.mark.parametrize(
+    ("given", "value"), [("3px", 3.0), ("3", 3.0), (2, 2.0), ("0.5px", 0.5), ("1/2 px", 0.5)]
+)
+def test_pixels(given, value):
+    assert parse_budget(given, "spatial", 28) == Budget(value, str(given))
+    assert eps_value(str(given)) == value
+
+
 def test_lists():
+    with pytest.raises(BadRequest, match="'3px' and '3' are the same budget"):
+        parse_budgets(["3px", "3"], "spatial")
     assert parse_budgets("0.1", "l2") == (Budget(0.1, "0.1"),)
     assert [b.text for b in parse_budgets(["0.2", 0.1], "l2")] == ["0.2", "0.1"]  # as given
     for twice in (["0.1", "1/10"], ["0.5", "0.50"], [0.1, "0.1"]):

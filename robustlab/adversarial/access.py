@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 __all__ = ["Access", "Referee", "Trace"]
 
-# Given rows, x_adv -> which of them the lab has verified, also as 8-bit pixels.
-Referee = Callable[[Tensor, Tensor], Tensor]
+# Given rows, x_adv (and poses) -> which of them the lab has verified, also as 8-bit pixels.
+Referee = Callable[..., Tensor]
 
 
 TRACED = 128  # steps of a search whose losses are kept
@@ -146,11 +146,15 @@ class Access(nn.Module):
     def _count_backward(self, rows: NDArray[Any], share: float) -> None:
         self.backward_passes[rows] += share
 
-    def settled(self, x_adv: Tensor, claimed: Tensor) -> Tensor:
-        """Which claimed successes survive the lab's check and may leave the batch; bool [n]."""
+    def settled(self, x_adv: Tensor, claimed: Tensor, pose: Tensor | None = None) -> Tensor:
+        """Which claimed successes survive the lab's check and may leave the batch; bool [n].
+
+        ``pose`` [n, 3] says how the images were turned and moved, in a spatial threat.
+        """
         verdict = torch.zeros_like(claimed)
         if self.referee is None or not bool(claimed.any()):
             return verdict
         rows = claimed.nonzero().squeeze(1)
-        verdict[rows] = self.referee(self.rows[rows.cpu()].to(x_adv.device), x_adv[rows])
+        said = () if pose is None else (pose[rows],)
+        verdict[rows] = self.referee(self.rows[rows.cpu()].to(x_adv.device), x_adv[rows], *said)
         return verdict

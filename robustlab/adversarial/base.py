@@ -23,12 +23,13 @@ from robustlab.adversarial.losses import Loss, difference, find_loss, fooled, wr
 from robustlab.adversarial.nearest import boundary, nearest_classes
 from robustlab.adversarial.search import gradient_search
 from robustlab.adversarial.segment import shorten
+from robustlab.adversarial.spatial import SpatialThreat
 from robustlab.adversarial.threats import Threat
 from robustlab.binding import bind
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
 from robustlab.registry import resolve
-from robustlab.units import Budget, parse_budgets, parse_norm
+from robustlab.units import SPATIAL, Budget, parse_budgets, parse_norm
 
 if TYPE_CHECKING:
     from robustlab.backbones import Backbone
@@ -48,7 +49,7 @@ class Attack:
     minimum_norm: ClassVar[bool] = False
 
     eps: list[str]
-    """budget or list of budgets on the [0, 1] scale, as "0.1" or "8/255" """
+    """budget or list of budgets on the [0, 1] scale, as "0.1" or "8/255"; spatial: "3px" """
     norm: str = "linf"
     """norm of the budget"""
     target: str | int | None = None
@@ -76,12 +77,13 @@ class Attack:
         if self.restarts > 1 and not self.is_random():
             raise BadRequest("restarts repeat the same search where the start is not random; use 1")
         self.check()
+        self.threat(0.0)
 
     # What a subclass writes -----------------------------------------------------------------
 
     def search(
         self, model: Access, x: Tensor, y: Tensor, start: Tensor, threat: Threat, rng: SampleRandom
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> Tensor | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor]:
         """Look for adversarial images inside ``threat``.
 
         Args:
@@ -91,7 +93,9 @@ class Attack:
             rng: random numbers of each image's own stream.
 
         Returns:
-            x_adv [n, C, H, W], or ``(x_adv, claimed)`` with the attack's own opinion, bool [n].
+            x_adv [n, C, H, W], or ``(x_adv, claimed)`` with the attack's own opinion, bool [n]; in
+            the norm "spatial" ``(x_adv, claimed, pose)``, where ``threat.move(x, pose)`` is x_adv:
+            without its pose [n, 3] no image but the clean one is believed there.
         """
         raise TypeError(f"{type(self).__name__} is an Attack without a search method")
 
@@ -251,7 +255,20 @@ class Attack:
         size = 1
         for extent in shape:
             size *= extent
+        if self.norm == SPATIAL:
+            size = min(shape[1:])
         return parse_budgets(self.eps, self.norm, size)
+
+    def threat(self, eps: float, target: Tensor | None = None) -> Threat:
+        """What is allowed at one eps.
+
+        In the norm "spatial" the parameters ``degrees`` and ``padding`` say more, where an attack
+        has them: the largest rotation (none: 30) and what lies outside the image (none: "zeros").
+        """
+        if self.norm != SPATIAL:
+            return Threat(self.norm, eps, target)
+        degrees, padding = getattr(self, "degrees", 30.0), getattr(self, "padding", "zeros")
+        return SpatialThreat(SPATIAL, eps, target, degrees, padding)
 
     def __call__(
         self,

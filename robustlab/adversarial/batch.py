@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robustlab.adversarial.access import Access
 from robustlab.adversarial.fastpath import Way
 from robustlab.adversarial.found import (
+    FORGED,
     NOT_A_NUMBER,
     NOT_FOOLED,
     OUTSIDE_BOX,
@@ -58,11 +59,12 @@ class Attacker(Protocol):
     def adapts(self) -> bool: ...
     def surrogate(self, module: nn.Module) -> nn.Module: ...
     def budgets(self, shape: Sequence[int]) -> tuple[Budget, ...]: ...
+    def threat(self, eps: float, target: Tensor | None = None) -> Threat: ...
     def notes(self) -> Sequence[str]: ...
     def start(self, x: Tensor, threat: Threat, rng: SampleRandom) -> Tensor: ...
     def search(
         self, model: Access, x: Tensor, y: Tensor, start: Tensor, threat: Threat, rng: SampleRandom
-    ) -> Tensor | tuple[Tensor, Tensor]: ...
+    ) -> Tensor | tuple[Tensor, ...]: ...
 
 
 @dataclass
@@ -110,9 +112,10 @@ class Best:
         pixels = (gained & ~kept) | (floats & (gained == kept))
         self.x_adv[rows[floats]] = x_adv[floats]
         self.claimed[rows] |= claimed
-        for name in vars(found):
+        for name, column in vars(found).items():
             take = pixels if name.endswith("_8bit") else floats
-            getattr(self.verdict, name)[rows[take]] = getattr(found, name)[take]
+            if column is not None:
+                getattr(self.verdict, name)[rows[take]] = column[take]
 
 
 @dataclass
@@ -153,7 +156,7 @@ class Batch:
             self._write(index, threat)
 
     def threat(self, eps: float) -> Threat:
-        return Threat(self.attack.norm, eps, self.images.target)
+        return self.attack.threat(eps, self.images.target)
 
     def _try(self, turn: Turn, threat: Threat) -> None:
         """One stage from one start at one budget, on the images that are not yet settled.
@@ -169,8 +172,8 @@ class Batch:
             if turn.stage.minimum_norm:
                 self._hold(rows, self._smallest(rows, turn, way), threat, turn.number)
             else:
-                x_adv, claimed = self._search(rows, threat, turn, way)
-                self._judge(rows, x_adv, claimed, threat, turn.number)
+                x_adv, claimed, pose = self._search(rows, threat, turn, way)
+                self._judge(rows, x_adv, claimed, threat, turn.number, pose=pose)
             if way.first:
                 self.quick[rows] |= self.best.verdict.verified[rows]
 
@@ -182,7 +185,7 @@ class Batch:
         new = rows[~kept.searched[rows]]
         if len(new):
             widest = self.threat(max(budget.value for budget in self.budgets))
-            answer, kept.claimed[new] = self._search(new, widest, turn, way)
+            answer, kept.claimed[new], _ = self._search(new, widest, turn, way)
             x, part = images.x[new], widest.narrow(new)
             kept.x_adv[new], kept.logits[new], size = beyond(
                 self.judge, x, images.y[new], answer, part
@@ -213,14 +216,17 @@ class Batch:
             smaller = np.minimum(self.found.radius[places], size.cpu().numpy())
             self.found.radius[places] = smaller
 
-    def _search(self, rows: Tensor, threat: Threat, turn: Turn, way: Way) -> tuple[Tensor, Tensor]:
-        """One search from one start; counts its passes."""
+    def _search(
+        self, rows: Tensor, threat: Threat, turn: Turn, way: Way
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """One search from one start; counts its passes. Images, claims, and poses if any."""
         images, part, stage = self.images, threat.narrow(rows), turn.stage
         x, y = images.x[rows], images.y[rows]
 
-        def referee(chosen: Tensor, x_adv: Tensor) -> Tensor:
+        def referee(chosen: Tensor, x_adv: Tensor, pose: Tensor | None = None) -> Tensor:
+            said = part.narrow(chosen).claiming(pose)
             verdict = self.judge.verify(
-                x[chosen], images.pixels[rows][chosen], y[chosen], x_adv, part.narrow(chosen)
+                x[chosen], images.pixels[rows][chosen], y[chosen], x_adv, said
             )
             return verdict.rank() == 2
 
@@ -237,7 +243,7 @@ class Batch:
         start = stage.start(x, part, random)
         with torch.no_grad():
             answer = stage.search(access, x, y, start, part, random)
-            images_found, claim = answer if isinstance(answer, tuple) else (answer, None)
+            images_found, claim, pose = _in_three(answer)
             x_adv = images_found.detach().to(x.dtype)
             # What an attack that returns images alone claims: what its own network says of them.
             claimed = fooled(access.logits(x_adv), y, part.target) if claim is None else claim
@@ -246,7 +252,8 @@ class Batch:
         places = self.rows[rows.cpu().numpy()]
         self._notice(places, x, x_adv, claimed, turn)
         self.found.count(turn.index, turn.number, places, access)
-        return x_adv.clamp(0.0, 1.0), claimed  # NaN stays NaN, and fails verification
+        x_adv = part.claiming(pose).recomputed(x_adv, x)
+        return x_adv.clamp(0.0, 1.0), claimed, pose  # NaN stays NaN, and fails verification
 
     def _notice(self, places: Array, x: Tensor, x_adv: Tensor, claimed: Tensor, turn: Turn) -> None:
         """What can be seen of an attack's answer only before it is clipped to the box."""
@@ -267,14 +274,18 @@ class Batch:
         threat: Threat,
         number: int,
         logits: Tensor | None = None,
+        pose: Tensor | None = None,
     ) -> None:
-        images, part = self.images, threat.narrow(rows)
+        images, part = self.images, threat.narrow(rows).claiming(pose)
         verdict = self.judge.verify(
             images.x[rows], images.pixels[rows], images.y[rows], x_adv, part, logits
         )
         places, finite = self.rows[rows.cpu().numpy()], x_adv.isfinite().flatten(1).all(dim=1)
         self.found.invalid[places] |= ~verdict.valid.cpu().numpy()
-        self.found.refuse(OUTSIDE_BUDGET, places, claimed & finite & ~verdict.valid)
+        forged = finite & part.forged(x_adv, images.x[rows])
+        if bool(forged.any()):
+            self.found.refuse(FORGED, places, claimed & forged)
+        self.found.refuse(OUTSIDE_BUDGET, places, claimed & finite & ~verdict.valid & ~forged)
         self.found.refuse(NOT_FOOLED, places, claimed & verdict.valid & ~verdict.fooled)
         stood = ~self.best.verdict.verified[rows]
         self.best.update(rows, x_adv, claimed, verdict)
@@ -315,3 +326,17 @@ class Batch:
             found.quick[at] = self.quick.cpu().numpy()
         found.images[at] = best.x_adv.cpu().numpy()
         found.images_8bit[at] = verdict.images_8bit.cpu().numpy()
+        for kept, pose, stands in (
+            (found.pose, verdict.pose, ~verified),
+            (found.pose_8bit, verdict.pose_8bit, ~pixels),
+        ):
+            if kept is not None and pose is not None:
+                kept[at] = np.where(stands[:, None], np.nan, pose.cpu().numpy())
+
+
+def _in_three(answer: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Images, claims and poses of a search's answer, None for what it leaves out."""
+    given = answer if isinstance(answer, tuple) else (answer,)
+    images, claimed, pose = (*given, None, None)[:3]
+    assert images is not None
+    return images, claimed, pose

@@ -26,7 +26,7 @@ from robustlab.backbones.backbone import Normalised
 from robustlab.data import Data
 from robustlab.randomness import SampleRandom
 from robustlab.seeding import seeded
-from robustlab.units import Budget
+from robustlab.units import SPATIAL, Budget
 
 __all__ = ["BATCH", "evaluate"]
 
@@ -112,6 +112,7 @@ def _ways(stage: Attacker, usual: Way, quick: Sequence[Way], backbone: Backbone)
 def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
     n, k, stages = len(data), len(budgets), attack.stages()
     dtype = np.float64 if working_dtype(backbone) == torch.float64 else np.float32
+    turned = attack.norm == SPATIAL
     return Found(
         norm=attack.norm,
         eps=tuple(budget.text for budget in budgets),
@@ -148,6 +149,8 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
         searched=np.zeros((k, n), bool),
         moved=np.zeros((k, n), bool),
         invalid=np.zeros(n, bool),
+        pose=np.full((k, n, 3), np.nan) if turned else None,
+        pose_8bit=np.full((k, n, 3), np.nan) if turned else None,
     )
 
 

@@ -16,16 +16,18 @@ from robustlab import statistics
 from robustlab.adversarial.access import TRACED, Access
 from robustlab.outcome import Finding, Metric, Outcome
 from robustlab.statistics import Rate
+from robustlab.units import eps_value
 
 __all__ = ["VIOLATIONS", "ByEps", "Found", "allocate"]
 
 Array = NDArray[Any]
 
 # Why a claim may be refused.
-NOT_A_NUMBER, OUTSIDE_BOX, OUTSIDE_BUDGET, NOT_FOOLED = VIOLATIONS = (
+NOT_A_NUMBER, OUTSIDE_BOX, OUTSIDE_BUDGET, FORGED, NOT_FOOLED = VIOLATIONS = (
     "not a number",
     "outside the box",
     "outside the budget",
+    "not the image that its pose makes",
     "not misclassified when looked at again",
 )
 
@@ -47,7 +49,7 @@ class ByEps(dict[str, Rate]):
 
     def __missing__(self, eps: object) -> Rate:
         for text, found in self.items():
-            if isinstance(eps, numbers.Real) and _value(text) == float(eps):
+            if isinstance(eps, numbers.Real) and eps_value(text) == float(eps):
                 return found
         raise KeyError(f"{eps!r}; there is {', '.join(self)}")
 
@@ -62,7 +64,8 @@ class Found:
     Attributes:
         claimed: the attack's own opinion; verified: the lab's, as floats; verified_8bit: as the
             pixels of a PNG.
-        distance: norm of the perturbation on the [0, 1] scale, inf where unfooled.
+        distance: norm of the perturbation on the [0, 1] scale, inf where unfooled; of a spatial
+            attack the larger of |dx| and |dy| in pixels.
         prediction, confidence: of the verified image, and with ``_8bit`` of its pixels; -1 and NaN
             where unfooled.
         fragile: verdict turns with batch size or precision.
@@ -83,6 +86,9 @@ class Found:
         losses: (stage, eps) -> [m, steps], the loss that was ascended at each step, of the first
             images; NaN once an image has left.
         attackable: targeted attacks leave out images whose label is the target.
+        pose, pose_8bit: [eps, n, 3], the losing transforms of a spatial attack, as floats and of
+            the pixels: angle in degrees, dx and dy in pixels, as `rigid` takes them. NaN where the
+            image stands; None of other attacks. `angle`, `dx`, `dy` are the columns of ``pose``.
     """
 
     norm: str
@@ -124,6 +130,8 @@ class Found:
     losses: dict[tuple[int, int], Array] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    pose: Array | None = None
+    pose_8bit: Array | None = None
 
     def count(self, index: int, stage: int, rows: Array, access: Access) -> None:
         """Add what one search of the images ``rows`` at one eps took and saw."""
@@ -151,6 +159,27 @@ class Found:
     def passes(self) -> Array:
         """Forward and backward passes together, [eps, n]."""
         return self.forward + self.backward
+
+    @property
+    def angle(self) -> Array:
+        """Degrees counter-clockwise of each losing transform, [eps, n]; NaN where it stands."""
+        return self._pose(0)
+
+    @property
+    def dx(self) -> Array:
+        """Pixels to the right of each losing transform, [eps, n]; NaN where it stands."""
+        return self._pose(1)
+
+    @property
+    def dy(self) -> Array:
+        """Pixels down of each losing transform, [eps, n]; NaN where it stands."""
+        return self._pose(2)
+
+    def _pose(self, place: int) -> Array:
+        if self.pose is None:
+            raise AttributeError(f"an attack in {self.norm} turns and moves nothing; see `images`")
+        column: Array = self.pose[..., place]
+        return column
 
     @property
     def targeted(self) -> bool:
@@ -269,6 +298,8 @@ class Found:
         if len(self.stages) > 1:
             names = np.array(["", *self.stages])
             columns["broken_by"] = names[self.broken_by + 1]
+        if self.pose is not None:
+            columns |= {"angle": self.angle, "dx": self.dx, "dy": self.dy}
         return {f"{name}[eps={eps}]": column[row] for name, column in columns.items()}
 
     def _metrics(self, eps: str) -> dict[str, Metric]:
@@ -291,12 +322,14 @@ class Found:
         """
         count = min(len(self.ids), max(16, _PICTURE_BYTES // max(1, self.clean[0].nbytes)))
         rows = np.arange(count)
-        order = np.argsort([float(_value(e)) for e in self.eps])
+        order = np.argsort([eps_value(e) for e in self.eps])
         ranked = self.verified_8bit[order][:, rows]
         first = np.where(ranked.any(axis=0), order[ranked.argmax(axis=0)], -1)
         adversarial = self.images_8bit[first, rows]
         adversarial[first < 0] = self.clean[rows][first < 0]
+        posed = {} if self.pose_8bit is None else {"picture_pose": self.pose_8bit[first, rows]}
         return {
+            **posed,
             "clean": self.clean[rows],
             "adversarial": adversarial,
             "picture_row": rows,
@@ -304,8 +337,3 @@ class Found:
             "picture_prediction": self.prediction_8bit[first, rows],
             "picture_confidence": self.confidence_8bit[first, rows],
         }
-
-
-def _value(eps: str) -> float:
-    numerator, _, denominator = eps.partition("/")
-    return float(numerator) / float(denominator or 1)

@@ -34,6 +34,11 @@ class Threat:
     target: Tensor | None = None
 
     @property
+    def name(self) -> str:
+        """What is allowed beside eps: budgets under one name can be compared."""
+        return self.norm
+
+    @property
     def geometry(self) -> Geometry:
         """Steps and projections of the norm."""
         return GEOMETRIES[self.norm]
@@ -78,6 +83,31 @@ class Threat:
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """Size of the perturbation in float64, [n]."""
         return distance(x_adv, x, self.norm)
+
+    # Where an image is turned and moved, an attack says how; a ball of pixels asks for no more than
+    # the image. See `spatial.SpatialThreat`.
+
+    def claiming(self, pose: Tensor | None) -> Threat:
+        """The same threat, with what an attack claims its candidates to be."""
+        if pose is not None:
+            raise BadRequest(f"a pose was returned in {self.norm}, which knows none: leave it out")
+        return self
+
+    def poses(self, x: Tensor) -> Tensor | None:
+        """The poses claimed, [n, 3]; None where there are none."""
+        return None
+
+    def forged(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """Candidates that are not the image of the pose claimed, bool [n]."""
+        return torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+    def recomputed(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The candidates as the lab makes them itself from what is claimed."""
+        return x_adv
+
+    def as_pixels(self) -> Threat:
+        """The same threat for candidates that were rounded to 8 bits."""
+        return self
 
 
 def choose_targets(

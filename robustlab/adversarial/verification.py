@@ -2,7 +2,8 @@
 
 Checked on the original network (never the search's copy): finite, inside the box [0, 1], inside the
 budget, and misclassified (or at the target); first as floats, then as the 8-bit pixels that a PNG
-would hold. All norms are measured in float64.
+would hold. All norms are measured in float64. A spatial threat has no norm: an image is within it
+where the lab, from the pose that was claimed, makes the same image itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robustlab.adversarial.losses import fooled, margin
+from robustlab.adversarial.spatial import SpatialThreat
 from robustlab.adversarial.threats import Threat
 
 __all__ = ["Judge", "Verdict", "to_8bit"]
@@ -43,6 +45,7 @@ class Verdict:
         distance: norm of the perturbation; prediction, confidence: of the float image, and with
             ``_8bit`` of the pixels.
         images_8bit: uint8 [n, C, H, W].
+        pose, pose_8bit: float64 [n, 3], of a spatial threat's images: as claimed; None of others.
     """
 
     valid: Tensor
@@ -56,6 +59,8 @@ class Verdict:
     confidence_8bit: Tensor
     margin: Tensor
     images_8bit: Tensor
+    pose: Tensor | None = None
+    pose_8bit: Tensor | None = None
 
     def rank(self) -> Tensor:
         """2: fooled as floats and as 8-bit pixels; 1: as floats only; 0: not. Shape [n]."""
@@ -67,8 +72,11 @@ def to_8bit(x_adv: Tensor, clean_8bit: Tensor, threat: Threat) -> Tensor:
 
     Rounding towards the clean pixel never enlarges a perturbation. A level within 5e-5 of an
     integer is that integer in float32 dress. Where the clean image was not on the 8-bit grid, an
-    Linf perturbation is cut to the budget around the clean 8-bit pixel.
+    Linf perturbation is cut to the budget around the clean 8-bit pixel. A spatial threat's pixels
+    are the clean 8-bit image in its pose, each level rounded to the nearest.
     """
+    if isinstance(threat, SpatialThreat):
+        return threat.pixels(clean_8bit)
     clean = clean_8bit.double()
     levels = x_adv.double().clamp(0.0, 1.0) * 255.0
     nearest = levels.round()
@@ -82,7 +90,7 @@ def to_8bit(x_adv: Tensor, clean_8bit: Tensor, threat: Threat) -> Tensor:
 
 def budget_slack(x: Tensor, threat: Threat) -> float:
     """How far beyond eps a perturbation may measure for float32 rounding alone."""
-    power = {"linf": 0.0, "l2": 0.5, "l1": 1.0}[threat.norm]
+    power = {"linf": 0.0, "l2": 0.5, "l1": 1.0, "spatial": 0.0}[threat.norm]
     return float(threat.eps) * _RELATIVE_SLACK + _PIXEL_SLACK * math.pow(x[0].numel(), power)
 
 
@@ -136,7 +144,7 @@ class Judge:
         pixels = to_8bit(x_adv.nan_to_num(0.0), clean_8bit, threat)
         x_8bit = pixels.to(x.dtype) / 255.0
         clean = clean_8bit.to(x.dtype) / 255.0
-        valid_8bit, _ = self.within(x_8bit, clean, threat)
+        valid_8bit, _ = self.within(x_8bit, clean, threat.as_pixels())
         logits_8bit = self.logits(x_8bit)
         hit = fooled(logits, y, threat.target)
         verified = valid & hit
@@ -152,6 +160,8 @@ class Judge:
             confidence_8bit=logits_8bit.double().softmax(dim=1).amax(dim=1),
             margin=margin(logits, y, threat.target),
             images_8bit=pixels,
+            pose=threat.poses(x),
+            pose_8bit=threat.poses(x),
         )
 
     @cached_property

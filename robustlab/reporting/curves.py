@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from robustlab.evidence import Eps, column, eps_of
+from robustlab.evidence import Eps, column, eps_of, is_spatial
 from robustlab.reporting.section import Section, Story, render
 from robustlab.reporting.svg import MUTED, PAPER, RULE, canvas, inline
 from robustlab.statistics import Rate, rate
@@ -73,6 +73,9 @@ def _figure(story: Story, norm: str | None, index: int) -> dict[str, Any]:
         "head": ["backbone", "series", "eps", "value", "low", "high", "n"],
         "rows": rows,
         "marks": marks,
+        "spatial": is_spatial(norm),
+        "black": is_spatial(norm) and (norm or "").count("-") == 1,  # else its name says
+        "from_clean": _starts_clean(norm),
         "names": list(dict.fromkeys(p.backbone for p in marks)),
         "bands": len(story.styles) <= BANDS,
         "noise": any(p.series == "noise" for p in marks),
@@ -98,11 +101,11 @@ def _draw(
         _frame(axes, ticks, norm, size)
         if story.verdict.eps and norm == story.verdict.norm:
             axes.axvline(story.verdict.eps.value, color=RULE, lw=1, zorder=0)
-        _lines(axes, story, marks)
+        _lines(axes, story, marks, norm)
         return inline(figure, prefix, alt)
 
 
-def _lines(axes: Axes, story: Story, marks: Sequence[Point]) -> None:
+def _lines(axes: Axes, story: Story, marks: Sequence[Point], norm: str | None) -> None:
     """Lines by seaborn; keys are places, not names, so no untrusted text enters the drawing."""
     import pandas as pd
     import seaborn as sns
@@ -117,7 +120,7 @@ def _lines(axes: Axes, story: Story, marks: Sequence[Point]) -> None:
                 "low": 100 * p.rate.low,
                 "high": 100 * p.rate.high,
             }
-            for p in _from_clean(marks, series)
+            for p in _from_clean(marks, series, norm)
         )
         if frame.empty:
             continue
@@ -153,7 +156,12 @@ def _lines(axes: Axes, story: Story, marks: Sequence[Point]) -> None:
     axes.set(xlabel="", ylabel="")
 
 
-def _from_clean(marks: Sequence[Point], series: str) -> list[Point]:
+def _starts_clean(norm: str | None) -> bool:
+    """Whether eps 0 is the clean image: not where it may be turned all the same."""
+    return not is_spatial(norm) or "no rotation" in norm_name(norm)
+
+
+def _from_clean(marks: Sequence[Point], series: str, norm: str | None) -> list[Point]:
     """The points of a series, each line beginning at its backbone's clean accuracy."""
     chosen = [p for p in marks if p.series == series]
     lines = list(dict.fromkeys((p.backbone, p.label) for p in chosen))
@@ -161,7 +169,7 @@ def _from_clean(marks: Sequence[Point], series: str) -> list[Point]:
         Point(p.backbone, series, label, p.eps, p.rate)
         for name, label in lines
         for p in marks
-        if p.series == "clean" and p.backbone == name
+        if p.series == "clean" and p.backbone == name and _starts_clean(norm)
     ]
     return sorted([*starts, *chosen], key=lambda p: p.eps.value)
 
@@ -180,7 +188,15 @@ def _frame(axes: Axes, ticks: dict[float, str], norm: str | None, size: tuple[in
         if all(abs(value - other) > room for other in kept):
             kept.append(value)
     axes.set_xticks(kept, [ticks[v] for v in kept])
-    axes.figure.supxlabel(f"eps ({norm_name(norm)})", fontsize=13, color=MUTED)
+    axes.figure.supxlabel(_axis(norm), fontsize=13, color=MUTED)
+
+
+def _axis(norm: str | None) -> str:
+    """``eps (Linf)``, ``translation in pixels, rotation up to 30 degrees``."""
+    name = norm_name(norm)
+    if is_spatial(norm):
+        return name.replace("translation", "translation in pixels", 1)
+    return f"eps ({name})"
 
 
 def _title(story: Story) -> str:

@@ -167,9 +167,23 @@ def _item(story: Story, chosen: Chosen) -> dict[str, Any]:
         "after": class_name(story, after) if after >= 0 else "another class",
         "after_sure": _percent(arrays["picture_confidence"][chosen.place]),
     }
+    if "picture_pose" in arrays:
+        item["pose"] = _posed(*arrays["picture_pose"][chosen.place].tolist())
     if "target" in samples:
         item["target"] = class_name(story, int(samples["target"][row]))
     return item
+
+
+def _posed(angle: float, dx: float, dy: float) -> str:
+    """``turned 12 degrees to the left, moved 1.5 px right and 3 px up``."""
+    parts = []
+    if angle:
+        parts.append(f"turned {abs(angle):.3g} degrees to the {'left' if angle > 0 else 'right'}")
+    ways = ((dx, "right", "left"), (dy, "down", "up"))
+    moved = [f"{abs(way):.3g} px {ahead if way > 0 else back}" for way, ahead, back in ways if way]
+    if moved:
+        parts.append(f"moved {' and '.join(moved)}")
+    return ", ".join(parts) or "as it was"
 
 
 def _percent(confidence: Any) -> str:

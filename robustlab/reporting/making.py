@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robustlab.errors import RobustlabError
+from robustlab.evidence import is_spatial
 from robustlab.reporting.section import Section, Story, render
 from robustlab.results import Group
 
@@ -24,6 +25,7 @@ def making(story: Story) -> Section:
         "making.html",
         story,
         about=about,
+        spatial=any(map(is_spatial, evidence.norms)),
         seed=about.get("suite", {}).get("seed", "not recorded"),
         environment=_read(story, "environment.json"),
         resolved=_read(story, "resolved.json"),

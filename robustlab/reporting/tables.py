@@ -12,7 +12,7 @@ from robustlab.evidence import Eps, eps_of, is_control
 from robustlab.reporting.section import Section, Story, render
 from robustlab.results import Group
 from robustlab.statistics import Rate
-from robustlab.verdict import code, norm_name, p_text
+from robustlab.verdict import code, p_text, under
 
 __all__ = ["Cell", "Row", "Table", "tables"]
 
@@ -126,7 +126,7 @@ def _robust(story: Story, norm: str | None) -> Table:
             count = f"worst case of {len(attacks)}" if len(attacks) > 1 else "worst case"
             rows.append(Row(name, count, cells, "worst"))
         rows += [_row(story, g, "robust_accuracy", columns, clean=True) for g in mine]
-    caption = f"Robust accuracy in {norm_name(norm)}, of all {story.images}"
+    caption = f"Robust accuracy {under(norm)}, of all {story.images}"
     return Table(caption, f"robust accuracy; {UPPER}", [e.text for e in columns], rows, evidence.n)
 
 
@@ -168,9 +168,7 @@ def _single(story: Story, norm: str | None, metric: str, words: str) -> Table:
         if "accuracy" in metric
         else f"{words}, of the correctly classified; {LOWER}"
     )
-    return Table(
-        f"{words.capitalize()} in {norm_name(norm)}", over, [e.text for e in columns], rows
-    )
+    return Table(f"{words.capitalize()} {under(norm)}", over, [e.text for e in columns], rows)
 
 
 def _has(group: Group, metric: str) -> bool:
@@ -191,7 +189,7 @@ def _targeted(story: Story) -> list[Table]:
         columns = _columns(groups)
         rows = [_row(story, g, "target_success", columns) for g in groups]
         over = f"target success, of correctly classified images of another class; {LOWER}"
-        caption = f"Targeted attacks in {norm_name(norm)}"
+        caption = f"Targeted attacks {under(norm)}"
         made.append(Table(caption, over, [e.text for e in columns], rows))
     return made
 

@@ -18,8 +18,8 @@ from robustlab.data import Data
 from robustlab.randomness import SampleRandom
 from robustlab.registry import resolve
 
-EPS = {"linf": 0.02, "l2": 0.2, "l1": 1.0}
-SMALL = {"steps": 6, "queries": 12, "targets": 2, "rounds": 3}
+EPS = {"linf": 0.02, "l2": 0.2, "l1": 1.0, "spatial": 1.0}
+SMALL = {"steps": 6, "queries": 12, "targets": 2, "rounds": 3, "angles": 5, "shifts": 3}
 NAMES = [
     name
     for name, entry in catalogue.entries().items()
@@ -61,14 +61,14 @@ def looks(attack: Attack, backbone: Backbone, data: Data, eps: float) -> tuple[C
     x = torch.tensor(data.batch(np.arange(len(data))))
     y = torch.tensor(np.asarray(data.labels))
     access = Access(network, len(x))
-    threat = Threat(attack.norm, eps)
+    threat = attack.threat(eps)
     rng = SampleRandom(0, list(data.ids))
     with torch.no_grad():
         attack.search(access, x, y, attack.start(x, threat, rng), threat, rng)
     return network, access
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("norm", list(EPS))
 @pytest.mark.parametrize("name", NAMES)
 def test_passes_are_counted_and_bounded(
     lenet: Backbone, digits: Data, name: str, norm: str

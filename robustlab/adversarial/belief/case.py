@@ -19,6 +19,7 @@ from robustlab.adversarial.verification import Judge
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.outcome import Finding
+from robustlab.units import SPATIAL
 
 __all__ = ["Case", "OfAttack"]
 
@@ -49,6 +50,11 @@ class Case:
         attacked: Rows = self.found.attackable & ~self.found.verified
         return attacked & (np.array(self.budgets) > 0)[:, None]
 
+    @property
+    def spatial(self) -> bool:
+        """Whether images are turned and moved: there is no ball to cross, no pixel that stays."""
+        return self.found.norm == SPATIAL
+
     def stages(self) -> Iterator[tuple[int, str, Attacker]]:
         """The attacks that ran: number, how a sentence begins (ensembles name them), itself."""
         stages = self.attack.stages()
@@ -73,7 +79,7 @@ class Case:
         found, device = self.found, self.backbone.device
         target = None if found.target is None else torch.as_tensor(found.target[rows])
         target = None if target is None else target.to(device)
-        return Threat(found.norm, self.budgets[index], target)
+        return self.attack.threat(self.budgets[index], target)
 
     def named(self, rows: Any) -> tuple[str, ...]:
         """Ids of the images that a bool [n] chooses."""

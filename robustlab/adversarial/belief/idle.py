@@ -82,6 +82,8 @@ def _frozen(case: Case, did: list[str]) -> Finding | None:
     them did, and p times their number was ten or more. Sparse attacks have a small p, and a network
     that does not look at its border has no slope there.
     """
+    if case.spatial:
+        return None  # every pixel is another pixel's; none is held still
     index = int(np.argmax(case.budgets))
     rows = np.flatnonzero(case.found.attackable)[:_IMAGES]
     if not len(rows) or case.budgets[index] <= 0:

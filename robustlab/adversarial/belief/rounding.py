@@ -45,6 +45,9 @@ def rounding(case: Case) -> Iterator[Finding]:
         yield Finding("rounding", "green", "Every success as floats is one as 8-bit pixels too.")
         return
     n, of = int(lost.any(axis=0).sum()), int(held.any(axis=0).sum())
+    if case.spatial:
+        yield _turned(case, lost, n, of)
+        return
     asked = np.flatnonzero(lost.any(axis=0))[:_IMAGES]
     reasons = _reasons(case, lost, asked)
     for reason, text in _TEXTS.items():
@@ -63,6 +66,19 @@ def rounding(case: Case) -> Iterator[Finding]:
                 int(rows.sum()),
                 of,
             )
+
+
+def _turned(case: Case, lost: Rows, n: int, of: int) -> Finding:
+    """A pose leaves no choice of pixels: nearest rounding is all there is to try."""
+    return Finding(
+        "rounding",
+        "red" if n > max(_FEW, 0.5 * of) else "amber",
+        "{count} of {of} images fooled as floats are not, at some eps, once the turned and moved "
+        "image is rounded to 8 bits: they lie on the boundary. Count these as floats only.",
+        case.named(lost.any(axis=0)),
+        n,
+        of,
+    )
 
 
 def _reasons(case: Case, lost: Rows, asked: Rows) -> Rows:

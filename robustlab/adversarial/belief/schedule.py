@@ -19,6 +19,8 @@ def schedule(case: Case) -> Iterator[Finding]:
     of the ball is out of reach of some starts (amber). Foolbox's names, ``rel_stepsize`` and
     ``abs_stepsize``, are understood as well.
     """
+    if case.spatial:
+        return  # steps are no share of a ball there
     looked, fine = 0, True
     for _, who, stage in case.stages():
         if not case.follows_gradients(stage) or stage.minimum_norm:

@@ -14,15 +14,18 @@ _ADVICE = {
     "not a number": "it does not notice that its walk broke down.",
     "outside the box": "clip to [0, 1] what it returns; the lab clipped it before it looked.",
     "outside the budget": "it breaks its own rule, so its own figure is too low.",
+    "not the image that its pose makes": "return what threat.move makes of the clean image, and "
+    "the pose it was given.",
     NOT_FOOLED: "what it sees is not the network that is judged, or it stops on the boundary.",
 }
 
 
 def violations(case: Case) -> Iterator[Finding]:
     """Images on which the attack claimed a success outside the box or the budget, one that is not a
-    number, or one that is no mistake when the original network looks again.
+    number or not the image of its pose, or one that is no mistake when the original network looks
+    again.
 
-    None of them counts. The first three are red. The last can be rounding on the boundary: it is
+    None of them counts. All but the last are red. The last can be rounding on the boundary: it is
     amber, and red beyond max(2 images, 1 %).
     """
     claimed = (case.found.claimed & case.found.attackable).any(axis=0)

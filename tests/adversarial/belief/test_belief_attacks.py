@@ -275,7 +275,7 @@ def test_why_eight_bits_lose_a_success(net: Backbone, some: Data) -> None:
 def test_refused_claims_are_kept_by_reason_and_image(net: Backbone, some: Data) -> None:
     for fault, reason in zip(
         ("not a number", "leaves the box", "leaves the budget", "claims too much"),
-        VIOLATIONS,
+        [reason for reason in VIOLATIONS if "pose" not in reason],  # see test_spatial_claims.py
         strict=True,
     ):
         found = run_planted(fault, net, some)
