@@ -211,8 +211,7 @@ def _norms(name: str, cls: Any) -> tuple[str, ...]:
     norm = _norm_of(own)
     if norm is None:
         raise BadRequest(
-            f"foolbox:{name} measures a norm that is not built yet (L0 or none); "
-            "take one in linf, l2 or l1"
+            f"foolbox:{name} measures no norm that the lab has; take one in {', '.join(NORMS)}"
         )
     # HopSkipJump chooses its norm by a parameter of its own.
     return (norm, *(n for n in NORMS if n != norm)) if own is not cls.distance else (norm,)
@@ -220,4 +219,4 @@ def _norms(name: str, cls: Any) -> tuple[str, ...]:
 
 def _norm_of(distance: Any) -> str | None:
     power: Any = getattr(distance, "p", None)
-    return {float("inf"): "linf", 2: "l2", 1: "l1"}.get(power)
+    return {float("inf"): "linf", 2: "l2", 1: "l1", 0: "l0"}.get(power)
