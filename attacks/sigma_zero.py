@@ -26,9 +26,9 @@ class SigmaZero(Attack):
     The rest is the lab's own. Pixels are ranked by what a linearised network gains from each at the
     end of the box, and the fewest of the first that fool are looked for: at the clean image towards
     each of the ``aimed`` classes, which on a linear network is the exact answer, and again at the
-    best image. PGD follows, in a ball of one pixel less than the best, which shrinks as it
-    succeeds. Last, pixels are put back, by halves and then one by one, the least useful first,
-    while the image stays fooled.
+    best image. PGD follows, from the best image and from the clean one, in a ball of one pixel less
+    than the best takes, which shrinks as it succeeds. Last, pixels are put back, by halves and then
+    one by one, the least useful first, while the image stays fooled.
     """
 
     paper: ClassVar[str] = "Cina et al. 2024, arXiv:2402.01879"
@@ -52,8 +52,8 @@ class SigmaZero(Attack):
     """likeliest wrong classes whose linearised boundaries are tried first; 0: none"""
     rounds: int = 1
     """times that the pixels are ranked anew at the best image"""
-    shrinking: int = 100
-    """gradient steps of PGD in the shrinking ball"""
+    shrinking: int = 50
+    """gradient steps of PGD in the shrinking ball, from each of two starts"""
     putback: int = 60
     """looks, at most, that try to put pixels back"""
 
@@ -65,7 +65,7 @@ class SigmaZero(Attack):
             self.refuse(f"sigma must be above 0, not {self.sigma}")
 
     def passes(self) -> int:
-        looks = 2 * (self.steps + self.shrinking + 1) + bool(self.aimed) + self.putback
+        looks = 2 * (self.steps + 2 * self.shrinking + 1) + bool(self.aimed) + self.putback
         return looks + (2 + _HALVINGS) * (self.aimed + self.rounds)
 
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
@@ -75,7 +75,8 @@ class SigmaZero(Attack):
         self.walk(model, x, y, threat, best, size)
         for _ in range(self.rounds):
             self.ranked(model, x, y, threat, best, size)
-        self.shrink(model, x, y, threat, best, size)
+        self.shrink(model, x, y, threat, best, size, best)
+        self.shrink(model, x, y, threat, best, size, x)
         self.put_back(model, x, y, threat, best, size)
         return best, size.isfinite()
 
@@ -132,9 +133,11 @@ class SigmaZero(Attack):
             keep(tried, hit, threat, x, best, size)
             low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
 
-    def shrink(self, model: Any, x: Any, y: Any, threat: Threat, best: Any, size: Any) -> None:
-        """PGD from the best image on, in a ball of one pixel less than it takes by now."""
-        x_adv, values = best.clone(), x[0].numel()
+    def shrink(
+        self, model: Any, x: Any, y: Any, threat: Threat, best: Any, size: Any, begin: Any
+    ) -> None:
+        """PGD from ``begin`` on, in a ball of one pixel less than the best image takes by then."""
+        x_adv, values = begin.clone(), x[0].numel()
         for _ in range(self.shrinking):
             most = (size - 1).clamp(1.0, float(values)).view(-1, 1, 1, 1)
             x_adv = Threat(threat.norm, most, threat.target).constrain(x_adv, x)
