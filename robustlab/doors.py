@@ -39,9 +39,9 @@ def attack(
     Args:
         name: an attack of the catalogue, ``"foolbox:NAME"`` or ``"./mine.py:name"``.
         backbone, data: objects, or references as in a suite.
-        eps: a budget or a list of them on the [0, 1] scale, as ``"8/255"``; pixels of translation,
-            as ``"3px"``, where the norm is spatial.
-        norm: ``"linf"`` (the usual default), ``"l2"``, ``"l1"`` or ``"spatial"``.
+        eps: a budget or a list of them on the [0, 1] scale, as ``"8/255"``; in pixels, as
+            ``"3px"``, where the norm is L0 or spatial.
+        norm: ``"linf"`` (the usual default), ``"l2"``, ``"l1"``, ``"l0"`` or ``"spatial"``.
         seed: with each image's id it decides all randomness.
         batch: images on the device at a time.
         fast: search on the fast copy (batch norm folded, channels-last) instead of a plain one.

@@ -32,6 +32,8 @@ from robustlab.units import (
         ("2", "l2"),
         (2, "l2"),
         ("1", "l1"),
+        ("0", "l0"),
+        ("L0", "l0"),
     ],
 )
 def test_norms(text, norm):
@@ -90,12 +92,22 @@ def test_budgets(given, value, text):
         ("", "l2", None, "eps '' is not a number; write a decimal or a fraction"),
         ("1/0", "l2", None, "eps '1/0' is not a number"),
         ("8/255/2", "l2", None, "is not a number"),
-        ("8px", "l2", None, "is not a number"),
-        ("8px", "linf", None, "as '0.03' or '8/255'; pixels are for norm = 'spatial'"),
+        (
+            "8px",
+            "l2",
+            None,
+            "eps '8px' counts pixels, as norm = 'l0' and 'spatial' do; in L2 write",
+        ),
         ("three", "spatial", None, "eps 'three' is not a number; write pixels, as '3px'"),
         ("px", "spatial", None, "eps 'px' is not a number"),
         ("-1px", "spatial", None, "eps '-1px' must be finite and at least 0"),
-        ("28px", "spatial", 28, "eps '28px' moves an image of 28 pixels out of sight"),
+        ("2.5px", "l0", None, "eps '2.5px' (L0) is no whole number of pixels; write '5px' or '5'"),
+        ("8/255", "l0", None, "is no whole number of pixels"),
+        ("5 pixels", "l0", None, "is not a number; write pixels, as '5px'"),
+        ("px", "l0", None, "is not a number; write pixels"),
+        ("-1px", "l0", None, "eps '-1px' must be finite and at least 0"),
+        ("inf", "l0", None, "must be finite"),
+        (True, "l0", None, "is not a number"),
         (True, "l2", None, "eps 'True' is not a number"),
         (None, "l2", None, "eps 'None' is not a number"),
     ],
@@ -122,9 +134,31 @@ def test_the_whole_box_is_allowed(norm, largest):
 @pytest.mark.parametrize(
     ("given", "value"), [("3px", 3.0), ("3", 3.0), (2, 2.0), ("0.5px", 0.5), ("1/2 px", 0.5)]
 )
-def test_pixels(given, value):
-    assert parse_budget(given, "spatial", 28) == Budget(value, str(given))
+def test_pixels_of_translation(given, value):
+    assert parse_budget(given, "spatial", 784, 28) == Budget(value, str(given))
     assert eps_value(str(given)) == value
+
+
+def test_an_image_is_not_moved_out_of_sight():
+    with pytest.raises(BadRequest, match="'28px' moves an image of 28 pixels out of sight"):
+        parse_budget("28px", "spatial", 784, 28)
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "text"),
+    [("5px", 5, "5px"), ("5 px", 5, "5 px"), ("5", 5, "5"), (5, 5, "5"), ("0px", 0, "0px")],
+)
+def test_pixels(given, value, text):
+    assert parse_budget(given, "l0", 192, 64) == Budget(value, text)
+
+
+def test_no_more_pixels_than_there_are():
+    """A pixel counts once, so that the channels do not add to the largest budget."""
+    assert parse_budget("64px", "l0", 192, 64).value == 64
+    with pytest.raises(BadRequest, match="eps 65px \\(L0\\) is more than the 64 pixels"):
+        parse_budget("65px", "l0", 192, 64)
+    with pytest.raises(BadRequest, match="'5px' and '5' are the same budget"):
+        parse_budgets(["5px", "5"], "l0")
 
 
 def test_lists():

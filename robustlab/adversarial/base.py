@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class Attack:
     minimum_norm: ClassVar[bool] = False
 
     eps: list[str]
-    """budget or list of budgets on the [0, 1] scale, as "0.1" or "8/255"; spatial: "3px" """
+    """budget or list of budgets on the [0, 1] scale, as "0.1" or "8/255"; L0, spatial: "5px" """
     norm: str = "linf"
     """norm of the budget"""
     target: str | int | None = None
@@ -252,12 +253,8 @@ class Attack:
 
     def budgets(self, shape: Sequence[int]) -> tuple[Budget, ...]:
         """The eps list for images of ``shape`` [C, H, W]."""
-        size = 1
-        for extent in shape:
-            size *= extent
-        if self.norm == SPATIAL:
-            size = min(shape[1:])
-        return parse_budgets(self.eps, self.norm, size)
+        pixels = min(shape[1:]) if self.norm == SPATIAL else prod(shape[1:])
+        return parse_budgets(self.eps, self.norm, prod(shape), pixels)
 
     def threat(self, eps: float, target: Tensor | None = None) -> Threat:
         """What is allowed at one eps.

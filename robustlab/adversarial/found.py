@@ -64,8 +64,8 @@ class Found:
     Attributes:
         claimed: the attack's own opinion; verified: the lab's, as floats; verified_8bit: as the
             pixels of a PNG.
-        distance: norm of the perturbation on the [0, 1] scale, inf where unfooled; of a spatial
-            attack the larger of |dx| and |dy| in pixels.
+        distance: norm of the perturbation on the [0, 1] scale, in L0 how many pixels, of a spatial
+            attack the larger of |dx| and |dy| in pixels; inf where unfooled.
         prediction, confidence: of the verified image, and with ``_8bit`` of its pixels; -1 and NaN
             where unfooled.
         fragile: verdict turns with batch size or precision.

@@ -196,7 +196,7 @@ def _axis(norm: str | None) -> str:
     name = norm_name(norm)
     if is_spatial(norm):
         return name.replace("translation", "translation in pixels", 1)
-    return f"eps ({name})"
+    return f"eps ({name}, pixels)" if norm == "l0" else f"eps ({name})"
 
 
 def _title(story: Story) -> str:

@@ -22,6 +22,7 @@ EPS = {
     "linf": ["0.05", "0.15"],
     "l2": ["0.5", "1.5"],
     "l1": ["4", "12"],
+    "l0": ["4px", "10px"],
     "spatial": ["1px", "2.5px"],
 }
 # Parameters that keep a search short, and those that an attack cannot do without.
@@ -32,13 +33,25 @@ NEEDED = {
 }
 UNTARGETED = ("autoattack",)
 # Whose searches are made of others, or long: everyday they are tried in one norm alone.
-LONG = ("apgdt", "autoattack", "bisection", "ensemble", "fab", "fabt", "square")
+LONG = (
+    "apgdt",
+    "autoattack",
+    "bisection",
+    "ensemble",
+    "fab",
+    "fabt",
+    "sigma_zero",
+    "sparse_rs",
+    "square",
+)
 MATRIX = [
     pytest.param(
         entry.name,
         norm,
         target,
-        marks=[pytest.mark.slow] if entry.name in LONG and (norm, target) != ("linf", None) else [],
+        marks=[pytest.mark.slow]
+        if entry.name in LONG and (norm, target) != (entry.facts["norms"][0], None)
+        else [],
     )
     for entry in catalogue.entries().values()
     if entry.kind == "attack"
@@ -76,7 +89,7 @@ def test_gradient_attacks_beat_the_control(
         return
     if norm == "spatial":
         pytest.skip("no noise turns or moves an image; test_spatial.py draws poses instead")
-    many = {"queries": 800} if name == "square" else {}
+    many = {"queries": 800} if name in ("square", "sparse_rs") else {}
     found = _attack(name, norm, None, **many)(lenet, digits).verified.sum()
     noise = _attack("noise", norm, None)(lenet, digits).verified.sum()
     assert found > noise + 5
