@@ -72,6 +72,7 @@ def test_the_shipped_names():
         "fmn",
         "noise",
         "pgd",
+        "rfgsm",
         "square",
     ]
 

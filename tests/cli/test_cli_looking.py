@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
                 "fmn",
                 "noise",
                 "pgd",
+                "rfgsm",
                 "square",
             ],
         ),
