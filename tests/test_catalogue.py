@@ -70,6 +70,8 @@ def test_the_shipped_names():
         "fabt",
         "fgsm",
         "fmn",
+        "mifgsm",
+        "nifgsm",
         "noise",
         "pgd",
         "rfgsm",

@@ -20,6 +20,7 @@ from robustlab.adversarial.evaluate import BATCH, evaluate
 from robustlab.adversarial.found import Found
 from robustlab.adversarial.gradients import StraightThrough, look
 from robustlab.adversarial.losses import Loss, difference, find_loss, fooled, wrong_classes
+from robustlab.adversarial.momentum import momentum_search
 from robustlab.adversarial.nearest import boundary, nearest_classes
 from robustlab.adversarial.search import gradient_search
 from robustlab.adversarial.segment import shorten
@@ -146,6 +147,11 @@ class Attack:
         """Auto-PGD on the objective; see `auto_pgd.auto_pgd`."""
         settings = {"loss": self.objective, "early_exit": self.early_exit, **kwargs}
         return auto_pgd(*args, **settings)
+
+    def momentum_search(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Steps along accumulated gradients; see `momentum.momentum_search`."""
+        settings = {"loss": self.objective, "early_exit": self.early_exit, **kwargs}
+        return momentum_search(*args, **settings)
 
     @property
     def adapts(self) -> bool:

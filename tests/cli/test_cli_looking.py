@@ -33,6 +33,8 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
                 "fabt",
                 "fgsm",
                 "fmn",
+                "mifgsm",
+                "nifgsm",
                 "noise",
                 "pgd",
                 "rfgsm",
