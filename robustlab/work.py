@@ -107,7 +107,9 @@ def _call(cell: Cell, batch: int) -> Outcome:
     registered, params = cell.bound.registered, cell.bound.params
     if registered.kind == "attack":
         attack = registered.obj(**params)
-        found = attack(cell.backbone, cell.data, seed=cell.asked.seed, batch=batch)
+        found = attack(
+            cell.backbone, cell.data, seed=cell.asked.seed, batch=batch, borrowed=cell.borrowed
+        )
         outcome: Any = found.outcome()
     elif registered.kind == "clean":
         outcome = registered.obj(cell.backbone, cell.data, **params)

@@ -76,6 +76,7 @@ def test_the_shipped_names():
         "pgd",
         "rfgsm",
         "square",
+        "transfer",
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from robustlab.adversarial.found import (
     OUTSIDE_BUDGET,
     Found,
 )
+from robustlab.adversarial.learning import Learned, Lessons
 from robustlab.adversarial.losses import correct, fooled
 from robustlab.adversarial.smallest import Smallest, beyond, stretched
 from robustlab.adversarial.threats import Threat
@@ -33,6 +34,10 @@ Array = NDArray[Any]
 
 # What float32 may add to a pixel at the border of the box; a 400th of an 8-bit level.
 _BOX_SLACK = 1e-5
+
+
+# (model, x, y, start, threat, rng) -> x_adv or (x_adv, claimed); ``learned`` if the attack learns.
+Search = Callable[..., "Tensor | tuple[Tensor, Tensor]"]
 
 
 class Attacker(Protocol):
@@ -53,13 +58,19 @@ class Attacker(Protocol):
     def stages(self) -> Sequence[tuple[str, Attacker]]: ...
     @property
     def adapts(self) -> bool: ...
+    @property
+    def learns(self) -> bool: ...
+    @property
+    def knowledge(self) -> str: ...
+    def searches_on(self) -> Sequence[str]: ...
+    def learns_from(self) -> tuple[str, int | None] | None: ...
+    def learn(self, lessons: Lessons, threat: Threat) -> Tensor: ...
     def surrogate(self, module: nn.Module) -> nn.Module: ...
     def budgets(self, shape: Sequence[int]) -> tuple[Budget, ...]: ...
     def notes(self) -> Sequence[str]: ...
     def start(self, x: Tensor, threat: Threat, rng: SampleRandom) -> Tensor: ...
-    def search(
-        self, model: Access, x: Tensor, y: Tensor, start: Tensor, threat: Threat, rng: SampleRandom
-    ) -> Tensor | tuple[Tensor, Tensor]: ...
+    @property
+    def search(self) -> Search: ...
 
 
 @dataclass
@@ -118,36 +129,43 @@ class Batch:
 
     attack: Attacker
     budgets: Sequence[Budget]
-    networks: Sequence[nn.Module]
-    dtype: torch.dtype | None
+    networks: Sequence[tuple[nn.Module, torch.dtype | None]]
     judge: Judge
     images: Images
     seed: int
     found: Found
     rows: Array
+    learned: Sequence[Learned] = ()
 
     def run(self) -> None:
         images = self.images
         clean = self.judge.verify(
             images.x, images.pixels, images.y, images.x, self.threat(0.0), images.logits
         )
-        self.best = Best(images.x.clone(), torch.zeros_like(clean.fooled), clean)
+        self._begin(clean)
         # What the network gets wrong unattacked, as floats and as pixels, needs no attack; what is
         # labelled as the target cannot be driven to a mistake there.
         self.wanted = clean.rank() < 2
         if images.target is not None:
             self.wanted &= images.y != images.target
         self._write_clean()
-        self.broken_by = torch.full_like(images.y, -1)
         self.kept: dict[tuple[int, int], Smallest] = {}
         for index in sorted(range(len(self.budgets)), key=lambda i: self.budgets[i].value):
             threat = self.threat(self.budgets[index].value)
+            if self.learned:  # what another budget taught is another attack: nothing is shared
+                self._begin(clean)
             for number, (_, stage) in enumerate(self.attack.stages()):
                 begun = time.perf_counter()
                 for restart in range(stage.restarts):
                     self._try(Turn(stage, number, restart, index), threat)
                 self.found.stage_seconds[number] += time.perf_counter() - begun
             self._write(index, threat)
+
+    def _begin(self, clean: Verdict) -> None:
+        """Nothing found yet but the clean images; what is found is written into copies."""
+        same = Verdict(**{name: value.clone() for name, value in vars(clean).items()})
+        self.best = Best(self.images.x.clone(), torch.zeros_like(clean.fooled), same)
+        self.broken_by = torch.full_like(self.images.y, -1)
 
     def threat(self, eps: float) -> Threat:
         return Threat(self.attack.norm, eps, self.images.target)
@@ -218,9 +236,11 @@ class Batch:
             )
             return verdict.rank() == 2
 
-        early = stage.early_exit and not stage.minimum_norm
-        network = self.networks[turn.number]
-        access = Access(network, len(rows), referee if early else None, self.dtype, stage.eot)
+        elsewhere = bool(stage.searches_on())  # and nobody tells it what the judge thinks
+        early = stage.early_exit and not stage.minimum_norm and not elsewhere
+        network, dtype = self.networks[turn.number]
+        access = Access(network, len(rows), referee if early else None, dtype, stage.eot)
+        access.traced = not elsewhere  # its losses are another network's
         ids = [images.ids[row] for row in rows.tolist()]
         # A search for the smallest perturbation must not depend on which budgets are asked for.
         scale = "smallest" if stage.minimum_norm else repr(threat.eps)
@@ -228,8 +248,12 @@ class Batch:
         member = (turn.number,) if turn.number else ()
         random = SampleRandom(self.seed, ids, self.attack.norm, scale, turn.restart, *member)
         start = stage.start(x, part, random)
+        taught = (
+            self.learned[turn.index].of(self.rows[rows.cpu().numpy()]) if self.learned else None
+        )
+        told = {} if taught is None else {"learned": taught}
         with torch.no_grad():
-            answer = stage.search(access, x, y, start, part, random)
+            answer = stage.search(access, x, y, start, part, random, **told)
             images_found, claim = answer if isinstance(answer, tuple) else (answer, None)
             x_adv = images_found.detach().to(x.dtype)
             # What an attack that returns images alone claims: what its own network says of them.
@@ -266,7 +290,8 @@ class Batch:
         places, finite = self.rows[rows.cpu().numpy()], x_adv.isfinite().flatten(1).all(dim=1)
         self.found.invalid[places] |= ~verdict.valid.cpu().numpy()
         self.found.refuse(OUTSIDE_BUDGET, places, claimed & finite & ~verdict.valid)
-        self.found.refuse(NOT_FOOLED, places, claimed & verdict.valid & ~verdict.fooled)
+        if self.attack.stages()[number][1].knowledge != "transfer":  # which claims what others say
+            self.found.refuse(NOT_FOOLED, places, claimed & verdict.valid & ~verdict.fooled)
         stood = ~self.best.verdict.verified[rows]
         self.best.update(rows, x_adv, claimed, verdict)
         self.broken_by[rows[stood & self.best.verdict.verified[rows]]] = number

@@ -7,6 +7,7 @@ again; what was fooled as floats but not as 8-bit pixels is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import nn
 
 from robustlab.adversarial.batch import Attacker, Batch, Images
 from robustlab.adversarial.belief import Case, examine_attack
+from robustlab.adversarial.borrowed import Borrowed, borrow, check_surrogates, lent
 from robustlab.adversarial.fastpath import search_copy
 from robustlab.adversarial.found import Found, allocate
 from robustlab.adversarial.images import exact_kernels, load_pixels, working_dtype
-from robustlab.adversarial.threats import choose_targets
+from robustlab.adversarial.learning import Course, Learned, Lessons, apart, halves
+from robustlab.adversarial.threats import Threat, choose_targets
 from robustlab.adversarial.verification import Judge
 from robustlab.backbones import Backbone
 from robustlab.backbones.backbone import Normalised
@@ -34,6 +37,8 @@ __all__ = ["BATCH", "evaluate"]
 BATCH = 128
 
 Array = NDArray[Any]
+# A module to search on, and the precision that it wants its images in (None: theirs).
+Searched = tuple[nn.Module, "torch.dtype | None"]
 
 
 def evaluate(
@@ -44,6 +49,7 @@ def evaluate(
     seed: int = 0,
     batch: int = BATCH,
     fast: bool = True,
+    borrowed: Borrowed | None = None,
 ) -> Found:
     """Run ``attack`` on every image of ``data`` and verify what it finds.
 
@@ -51,35 +57,86 @@ def evaluate(
         seed: with the image's id it decides all randomness.
         batch: images on the device at a time; decides speed and memory, not outcomes.
         fast: search on the fast copy (batch norm folded, channels-last) instead of a plain one.
+        borrowed: the other networks and images that the attack names, if they are loaded.
     """
     backbone.accepts(data)
     budgets = attack.budgets(backbone.input_shape)
+    borrowed = borrowed or borrow(attack, seed, backbone.device)
+    check_surrogates(attack, backbone, borrowed)
     judge = Judge(backbone.network, backbone.dtype, attack.eot)
-    network, dtype = search_copy(backbone.network, backbone.input_shape, fast=fast)
-    networks = [_as_attacked(stage, network, backbone) for _, stage in attack.stages()]
+    shared = search_copy(backbone.network, backbone.input_shape, fast=fast)
+    networks = [
+        (lent(stage.searches_on(), borrowed.to(backbone.device), fast=fast), None)
+        if stage.searches_on()
+        else _as_attacked(stage, shared, backbone)
+        for _, stage in attack.stages()
+    ]
     found = _empty(attack, budgets, backbone, data)
     with exact_kernels(), seeded(seed):  # a random network draws from the global generator
+        learned: list[Learned] = []
+        if attack.learns:
+            course = Course(*networks[0], backbone, judge, attack.target, attack.eot, seed)
+            learned = _learn(attack, budgets, course, data, borrowed, found)
         for first in range(0, len(data), batch):
             rows = np.arange(first, min(first + batch, len(data)))
             images = _load(attack, backbone, judge, data, rows, seed)
-            Batch(attack, budgets, networks, dtype, judge, images, seed, found, rows).run()
+            Batch(attack, budgets, networks, judge, images, seed, found, rows, learned).run()
         case = Case(attack, found, backbone, data, judge, tuple(b.value for b in budgets))
         found.findings = examine_attack(case)
     found.notes.extend(attack.notes())
     return found
 
 
-def _as_attacked(stage: Attacker, network: nn.Module, backbone: Backbone) -> nn.Module:
+def _as_attacked(stage: Attacker, shared: Searched, backbone: Backbone) -> Searched:
     """The network that a stage searches on: the shared copy, or the stage's own surrogate.
 
     A surrogate exchanges layers by their names, which folding would take away.
     """
     if not stage.adapts:
-        return network
+        return shared
     plain, _ = search_copy(backbone.network, backbone.input_shape, fast=False)
     if not isinstance(plain, Normalised):
-        return stage.surrogate(plain).eval()
-    return Normalised(stage.surrogate(plain.module), plain.mean, plain.std).eval()
+        return stage.surrogate(plain).eval(), shared[1]
+    return Normalised(stage.surrogate(plain.module), plain.mean, plain.std).eval(), shared[1]
+
+
+def _learn(
+    attack: Attacker,
+    budgets: Sequence[Budget],
+    course: Course,
+    data: Data,
+    borrowed: Borrowed,
+    found: Found,
+) -> list[Learned]:
+    """What the attack learns at each budget, and for which images; counts its passes."""
+    asked = attack.learns_from()
+    if asked is None:
+        source, parts = data, halves(data)
+    else:
+        source = borrowed.data[asked]
+        course.backbone.accepts(source)
+        rows = apart(source, data)
+        if len(rows) < len(source):
+            found.notes.append(
+                f"{len(source) - len(rows)} images of {source.name} are among those attacked and "
+                "were not learned from."
+            )
+        parts = [(rows, np.arange(len(data)))]
+    learned = []
+    for index, budget in enumerate(budgets):
+        taught, whose = [], np.zeros(len(data), np.int64)
+        for number, (rows, learners) in enumerate(parts):
+            begun, lessons = time.perf_counter(), Lessons(course, source, rows)
+            with torch.no_grad():
+                taught.append(attack.learn(lessons, Threat(attack.norm, budget.value)).detach())
+            whose[learners] = number
+            found.stage_seconds[0] += time.perf_counter() - begun
+            if source is data:
+                found.count(index, 0, lessons.rows, lessons.access)
+            else:
+                found.spread(index, lessons.access)
+        learned.append(Learned(torch.stack(taught), whose))
+    return learned
 
 
 def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:

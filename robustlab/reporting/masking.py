@@ -18,8 +18,10 @@ from robustlab.reporting.section import Story
 from robustlab.results import Group
 from robustlab.verdict import code, norm_name, p_text
 
-__all__ = ["beats_noise", "costly_wins", "gradient_wins"]
+__all__ = ["BLIND", "beats_noise", "costly_wins", "gradient_wins"]
 
+# What attacks know that do not see the network's own gradients.
+BLIND = ("score", "decision", "transfer")
 FEW, SHARE = 2, 0.01  # a loss by more than both, images and share of all images, is red
 Loss = tuple[Eps, int, int, float, int]
 
@@ -99,7 +101,7 @@ def gradient_wins(story: Story) -> Iterator[Line]:
     for backbone in evidence.backbones:
         for norm in evidence.norms:
             groups = evidence.attacks(backbone, norm)
-            blind = [g for g in groups if g.plan["knowledge"] in ("score", "decision")]
+            blind = [g for g in groups if g.plan["knowledge"] in BLIND]
             seeing = [g for g in groups if g.plan["knowledge"] == "gradient"]
             for other in blind:
                 losses = [_worst_loss(group, other) for group in seeing]
@@ -108,9 +110,14 @@ def gradient_wins(story: Story) -> Iterator[Line]:
                 if losses and len(found) == len(losses) and found:
                     fine = False
                     least = min(found, key=lambda pair: pair[0][1] - pair[0][2])
-                    yield _loss_line(least[1], other, least[0], "An attack without gradients")
+                    yield _loss_line(least[1], other, least[0], _who(other))
     if compared and fine:
         yield Line("green", "Attacks with gradients are not beaten by attacks without them.")
+
+
+def _who(other: Group) -> str:
+    transfer = other.plan["knowledge"] == "transfer"
+    return "An attack made on another network" if transfer else "An attack without gradients"
 
 
 def costly_wins(story: Story) -> Iterator[Line]:

@@ -51,6 +51,8 @@ def made(name: str, **params: Any) -> Attack:
     small = {key: value for key, value in SMALL.items() if key in known}
     if name == "bisection":
         small["settings"] = {"steps": 6, "targets": 2}
+    if name == "transfer":
+        small["surrogates"] = ["lenet5-avg@digits"]
     found: Attack = resolve(name).obj(**bind(resolve(name), {**small, **params}))
     return found
 

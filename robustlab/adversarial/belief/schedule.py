@@ -21,7 +21,7 @@ def schedule(case: Case) -> Iterator[Finding]:
     """
     looked, fine = 0, True
     for _, who, stage in case.stages():
-        if not case.follows_gradients(stage) or stage.minimum_norm:
+        if not case.walks(stage) or stage.minimum_norm:
             continue
         steps = getattr(stage, "steps", None)
         shares = _shares(case, stage)
