@@ -77,6 +77,7 @@ def test_the_shipped_names():
         "rfgsm",
         "square",
         "transfer",
+        "universal",
     ]
 
 

@@ -22,6 +22,7 @@ EPS = {"linf": ["0.05", "0.15"], "l2": ["0.5", "1.5"], "l1": ["4", "12"]}
 # Parameters that keep a search short, and those that an attack cannot do without.
 SMALL = {"steps": 8, "queries": 40, "targets": 2, "rounds": 3}
 NEEDED = {
+    "universal": {"learn_on": "digits:train", "take": 300, "epochs": 5},
     "transfer": {"surrogates": ["lenet5-avg@digits"]},
     "bisection": {"settings": {"steps": 8, "targets": 2}},
     "ensemble": {"attacks": ["fgsm", {"use": "pgd", "steps": 8}]},
