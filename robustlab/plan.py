@@ -82,6 +82,7 @@ class Cell:
             "label_params": self.bound.label_params,
             "kind": self.bound.registered.kind,
             "knowledge": getattr(obj, "knowledge", ""),
+            "learns": _learns(self.bound),
             "norm": norm,
             "eps": list(eps),
             "eps_values": [b.value for b in parse_budgets(eps, norm)] if norm else [],

@@ -86,7 +86,7 @@ def test_shipped(name):
 
 
 def test_shipped_names():
-    assert sorted(shipped_suites()) == ["autoattack", "quick", "standard"]
+    assert sorted(shipped_suites()) == ["autoattack", "quick", "standard", "transfer"]
 
 
 def test_sweep():
@@ -172,7 +172,7 @@ def test_not_text(tmp_path):
     ("name", "told"),
     [
         ("quik", "no suite 'quik'; did you mean 'quick'?"),
-        ("zzz", "there is autoattack, quick, standard (or the path of a TOML file)"),
+        ("zzz", "there is autoattack, quick, standard, transfer (or the path of a TOML file)"),
         ("nowhere/zzz.toml", "there is no file 'nowhere/zzz.toml', seen from "),
     ],
 )
