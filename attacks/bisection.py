@@ -39,6 +39,8 @@ class Bisection(Attack):
             self.refuse(f"{self.attack!r} takes one eps for all images; name an attack of the lab")
         if self.inner.members():
             self.refuse(f"{self.attack!r} is made of others; name one of them, such as 'apgdt'")
+        if self.inner.searches_on() or self.inner.learns:
+            self.refuse(f"{self.attack!r} does not ask the network image by image; name 'apgdt'")
         if self.inner.minimum_norm:
             self.refuse(f"{self.attack!r} finds the smallest perturbation itself; run it as it is")
 

@@ -29,6 +29,8 @@ class Ensemble(Attack):
         for name, stage in self.stages():
             if stage.members():
                 self.refuse(f"{name!r} is itself made of others; list its attacks one by one")
+            if stage.learns:
+                self.refuse(f"{name!r} learns from all images at once; run it beside the ensemble")
 
     def members(self) -> Sequence[tuple[str, Mapping[str, Any]]]:
         named = []

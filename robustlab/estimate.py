@@ -36,7 +36,12 @@ def estimate(plan: Plan) -> list[Cost]:
     costs = []
     for (name, label), cells in groups.items():
         images, passes = sum(c.stop - c.start for c in cells), _passes(cells[0])
-        total = images * passes * seconds[name, _batch(cells[0])]
+        lent = cells[0].borrowed
+        pace = seconds[name, _batch(cells[0])]
+        if lent.networks:
+            pace = sum(seconds_a_pass(network) for network in lent.networks.values())
+        learned_from = sum(len(data) for data in lent.data.values())
+        total = max(images, learned_from) * passes * pace
         costs.append(Cost(name, label, len(cells), images, passes, total))
     return costs
 

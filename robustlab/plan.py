@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomli_w
 
+from robustlab.adversarial.borrowed import Borrowed, borrow, check_surrogates
 from robustlab.adversarial.threats import check_target
 from robustlab.backbones import Backbone, load_backbone
 from robustlab.binding import bind
@@ -41,6 +42,7 @@ class Bound:
     registered: Registered
     params: dict[str, Any]
     label_params: str
+    borrowed: Borrowed = field(default_factory=Borrowed)
 
     @property
     def label(self) -> str:
@@ -63,6 +65,11 @@ class Cell:
     def id(self) -> str:
         return self.asked.id
 
+    @property
+    def borrowed(self) -> Borrowed:
+        """The other networks and images that the probe uses."""
+        return self.bound.borrowed
+
     def entry(self) -> dict[str, Any]:
         """What `run.json` says of the cell: all that a page needs without importing torch."""
         obj, params = self.bound.registered.obj, self.bound.params
@@ -76,6 +83,7 @@ class Cell:
             "label_params": self.bound.label_params,
             "kind": self.bound.registered.kind,
             "knowledge": getattr(obj, "knowledge", ""),
+            "learns": _learns(self.bound),
             "norm": threat and threat.name,
             "eps": list(eps),
             "eps_values": [b.value for b in parse_budgets(eps, norm)] if norm else [],
@@ -122,6 +130,7 @@ def make_plan(
     if data is None:
         data = _load_data(suite)
     backbones = list(backbones or _load_backbones(suite, device))
+    probes = [_borrowing(suite, bound, device) for bound in probes]
     _refuse_twins([b.name for b in backbones])
     cells = []
     for backbone in backbones:
@@ -141,7 +150,10 @@ def _bind_all(suite: Suite) -> list[Bound]:
         try:
             _check_writable(spec)
             registered = resolve(_beside(spec.use, suite.folder))
-            found += [(registered, bind(registered, params)) for params in spec.bindings()]
+            found += [
+                (registered, _placed(registered, bind(registered, params), suite.folder))
+                for params in spec.bindings()
+            ]
         except RobustlabError as error:
             raise error.inside(f"suite {suite.name}.toml, probe {number}") from None
     bounds = [
@@ -154,6 +166,34 @@ def _bind_all(suite: Suite) -> list[Bound]:
                 f"suite {suite.name}.toml: {label!r} stands twice with equal values; take one out"
             )
     return bounds
+
+
+def _placed(registered: Registered, params: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same parameters; networks and data among them are looked for beside the suite first."""
+    if registered.kind != "attack":
+        return params
+    attack = registered.obj(**params)
+    learns = attack.learns_from()
+    named = {*attack.searches_on(), *([learns[0]] if learns else [])}
+
+    def place(value: Any) -> Any:
+        if isinstance(value, list):
+            return [place(one) for one in value]
+        known = isinstance(value, str) and value in named
+        return _beside(value, folder) if known else value
+
+    return {name: place(value) for name, value in params.items()} if named else params
+
+
+def _borrowing(suite: Suite, bound: Bound, device: str) -> Bound:
+    """The probe with the other networks and images that it uses, loaded."""
+    if bound.registered.kind != "attack":
+        return bound
+    try:
+        attack = bound.registered.obj(**bound.params)
+        return replace(bound, borrowed=borrow(attack, suite.seed, device))
+    except RobustlabError as error:
+        raise error.inside(f"suite {suite.name}.toml, {bound.label}") from None
 
 
 def _check_writable(spec: ProbeSpec) -> None:
@@ -245,12 +285,13 @@ def _check_attack(suite: Suite, bound: Bound, backbone: Backbone) -> None:
     try:
         attack.budgets(backbone.input_shape)
         check_target(attack.target, backbone.classes)
+        check_surrogates(attack, backbone, bound.borrowed)
     except BadRequest as error:
         raise error.inside(f"suite {suite.name}.toml, {bound.label}") from None
 
 
 def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Iterable[Cell]:
-    step = len(data) if bound.registered.scope == "set" else suite.shard
+    step = len(data) if bound.registered.scope == "set" or _learns(bound) else suite.shard
     source = _source(bound)
     for start in range(0, len(data), step):
         stop = min(start + step, len(data))
@@ -264,8 +305,15 @@ def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Itera
             params=bound.params,
             seed=suite.seed,
             classes=backbone.classes if bound.params.get("target") in backbone.classes else (),
+            borrowed=bound.borrowed.fingerprints,
         )
         yield Cell(asked, bound, backbone, part, start, stop)
+
+
+def _learns(bound: Bound) -> bool:
+    """An attack that learns from a set is never split, whatever its author said."""
+    attack = bound.registered.kind == "attack"
+    return attack and bool(bound.registered.obj(**bound.params).learns)
 
 
 def _source(bound: Bound) -> str:

@@ -31,6 +31,7 @@ class Asked:
         params: bound parameters, defaults included, sweep resolved.
         seed: seed of the suite.
         classes: class names, where a parameter names one of them.
+        borrowed: fingerprints of other networks and data that the probe uses.
     """
 
     backbone: str
@@ -41,6 +42,7 @@ class Asked:
     params: Mapping[str, Any]
     seed: int
     classes: tuple[str, ...] = ()
+    borrowed: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -113,7 +113,7 @@ def _call(cell: Cell, batch: int, precision: str) -> Outcome:
     if registered.kind == "attack":
         attack = registered.obj(**params)
         settings = {"seed": cell.asked.seed, "batch": batch, "precision": precision}
-        found = attack(cell.backbone, cell.data, **settings)
+        found = attack(cell.backbone, cell.data, borrowed=cell.borrowed, **settings)
         outcome: Any = found.outcome()
     elif registered.kind == "clean":
         outcome = registered.obj(cell.backbone, cell.data, **params)

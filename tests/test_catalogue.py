@@ -70,12 +70,17 @@ def test_the_shipped_names():
         "fabt",
         "fgsm",
         "fmn",
+        "mifgsm",
+        "nifgsm",
         "noise",
         "pgd",
+        "rfgsm",
         "sigma_zero",
         "sparse_rs",
         "spatial",
         "square",
+        "transfer",
+        "universal",
     ]
 
 

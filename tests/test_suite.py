@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from robustlab.errors import BadRequest
 from robustlab.suite import BackboneSpec, ProbeSpec, Suite, load_suite, shipped_suites
 
+SUITES = ["autoattack", "l0", "quick", "spatial", "standard", "transfer"]
+
 # Round trip -----------------------------------------------------------------------------------
 
 words = st.text(string.ascii_letters + "äß-_. /\"'\\\n", min_size=1, max_size=12)
@@ -86,7 +88,7 @@ def test_shipped(name):
 
 
 def test_shipped_names():
-    assert sorted(shipped_suites()) == ["autoattack", "l0", "quick", "standard"]
+    assert sorted(shipped_suites()) == SUITES
 
 
 def test_sweep():
@@ -172,7 +174,7 @@ def test_not_text(tmp_path):
     ("name", "told"),
     [
         ("quik", "no suite 'quik'; did you mean 'quick'?"),
-        ("zzz", "there is autoattack, l0, quick, standard (or the path of a TOML file)"),
+        ("zzz", f"there is {', '.join(SUITES)} (or the path of a TOML file)"),
         ("nowhere/zzz.toml", "there is no file 'nowhere/zzz.toml', seen from "),
     ],
 )

@@ -17,15 +17,19 @@ from torch import Tensor, nn
 
 from robustlab.adversarial.access import Access
 from robustlab.adversarial.auto_pgd import auto_pgd
+from robustlab.adversarial.borrowed import Borrowed
 from robustlab.adversarial.evaluate import BATCH, evaluate
 from robustlab.adversarial.found import Found
 from robustlab.adversarial.gradients import StraightThrough, look
+from robustlab.adversarial.learning import Lessons
 from robustlab.adversarial.losses import Loss, difference, find_loss, fooled, wrong_classes
+from robustlab.adversarial.momentum import momentum_search
 from robustlab.adversarial.nearest import boundary, nearest_classes
 from robustlab.adversarial.search import gradient_search
 from robustlab.adversarial.segment import shorten
 from robustlab.adversarial.spatial import SpatialThreat
 from robustlab.adversarial.threats import Threat
+from robustlab.adversarial.varied import Varied
 from robustlab.binding import bind
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
@@ -45,7 +49,9 @@ class Attack:
     """Base of the attacks; see `attacks/` for how one is written."""
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
-    knowledge: ClassVar[str] = "gradient"  # or "score", "decision", "none" (a control)
+    # Of the network attacked: also "score", "decision", "transfer" (nothing: other networks'
+    # gradients, and what they say is claimed), "none" (nothing at all: a control).
+    knowledge: ClassVar[str] = "gradient"
     paper: ClassVar[str] = ""
     minimum_norm: ClassVar[bool] = False
 
@@ -129,6 +135,24 @@ class Attack:
         """Names of other attacks whose code decides this one's numbers."""
         return [name for name, _ in self.members()]
 
+    def searches_on(self) -> Sequence[str]:
+        """References of backbones whose mean logits are searched instead of the network attacked,
+        which is then never asked; none: the network attacked.
+        """
+        return ()
+
+    def learns_from(self) -> tuple[str, int | None] | None:
+        """A data reference and how many of its images, for an attack that learns; none: the images
+        attacked, whose two halves teach each other.
+        """
+        return None
+
+    def learn(self, lessons: Lessons, threat: Threat) -> Tensor:
+        """Learn once a budget, before any search; what is returned, [...], comes to `search` as
+        ``learned``, [n, ...]. Such an attack has ``scope="set"``, and each budget its own verdicts.
+        """
+        raise TypeError(f"{type(self).__name__} is an Attack without a learn method")
+
     def objective(self, logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
         """The loss to ascend, an image, [n]: the one named by the parameter ``loss``, if any."""
         return find_loss(getattr(self, "loss", "ce"))(logits, y, target)
@@ -151,6 +175,21 @@ class Attack:
         """Auto-PGD on the objective; see `auto_pgd.auto_pgd`."""
         settings = {"loss": self.objective, "early_exit": self.early_exit, **kwargs}
         return auto_pgd(*args, **settings)
+
+    def momentum_search(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Steps along accumulated gradients; see `momentum.momentum_search`."""
+        settings = {"loss": self.objective, "early_exit": self.early_exit, **kwargs}
+        return momentum_search(*args, **settings)
+
+    @staticmethod
+    def varied(*args: Any) -> Varied:
+        """Inputs shrunk and moved at random; see `varied.Varied`."""
+        return Varied(*args)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the attack learns from a set of images."""
+        return type(self).learn is not Attack.learn
 
     @property
     def adapts(self) -> bool:
@@ -276,10 +315,11 @@ class Attack:
         batch: int = BATCH,
         fast: bool = True,
         precision: str = "float32",
+        borrowed: Borrowed | None = None,
     ) -> Found:
         """Attack every image at every eps and verify what is found; see `evaluate`."""
         settings: dict[str, Any] = {"batch": batch, "fast": fast, "precision": precision}
-        return evaluate(self, backbone, data, seed=seed, **settings)
+        return evaluate(self, backbone, data, seed=seed, borrowed=borrowed, **settings)
 
 
 def _stage_name(name: str, params: Mapping[str, Any]) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustlab.adversarial.access import Access
+from robustlab.adversarial.attacker import Attacker
+from robustlab.adversarial.best import Best
 from robustlab.adversarial.fastpath import Way
 from robustlab.adversarial.found import (
     FORGED,
@@ -22,6 +24,7 @@ from robustlab.adversarial.found import (
     OUTSIDE_BUDGET,
     Found,
 )
+from robustlab.adversarial.learning import Learned
 from robustlab.adversarial.losses import correct, fooled
 from robustlab.adversarial.smallest import Smallest, beyond, stretched
 from robustlab.adversarial.threats import Threat
@@ -29,42 +32,12 @@ from robustlab.adversarial.verification import Judge, Verdict
 from robustlab.randomness import SampleRandom
 from robustlab.units import Budget
 
-__all__ = ["Attacker", "Batch", "Images"]
+__all__ = ["Batch", "Images"]
 
 Array = NDArray[Any]
 
 # What float32 may add to a pixel at the border of the box; a 400th of an 8-bit level.
 _BOX_SLACK = 1e-5
-
-
-class Attacker(Protocol):
-    """What an attack is to the machinery around it; `Attack` is its base class."""
-
-    @property
-    def norm(self) -> str: ...
-    @property
-    def target(self) -> str | int | None: ...
-    @property
-    def restarts(self) -> int: ...
-    @property
-    def early_exit(self) -> bool: ...
-    @property
-    def minimum_norm(self) -> bool: ...
-    @property
-    def eot(self) -> int: ...
-    def stages(self) -> Sequence[tuple[str, Attacker]]: ...
-    @property
-    def knowledge(self) -> str: ...
-    @property
-    def adapts(self) -> bool: ...
-    def surrogate(self, module: nn.Module) -> nn.Module: ...
-    def budgets(self, shape: Sequence[int]) -> tuple[Budget, ...]: ...
-    def threat(self, eps: float, target: Tensor | None = None) -> Threat: ...
-    def notes(self) -> Sequence[str]: ...
-    def start(self, x: Tensor, threat: Threat, rng: SampleRandom) -> Tensor: ...
-    def search(
-        self, model: Access, x: Tensor, y: Tensor, start: Tensor, threat: Threat, rng: SampleRandom
-    ) -> Tensor | tuple[Tensor, ...]: ...
 
 
 @dataclass
@@ -90,35 +63,6 @@ class Turn:
 
 
 @dataclass
-class Best:
-    """The best candidates an image so far, as floats and as pixels, and the verdict on them."""
-
-    x_adv: Tensor
-    claimed: Tensor
-    verdict: Verdict
-
-    def update(self, rows: Tensor, x_adv: Tensor, claimed: Tensor, found: Verdict) -> None:
-        """Take over the rows where a new candidate is better; an invalid one never is.
-
-        As floats, better is: verified; among verified ones the smaller perturbation, among failures
-        the larger margin. The pixels are those of the best candidate as floats, or of the first
-        that is verified at 8 bits, if that one is not.
-        """
-        old, new = self.verdict.verified[rows], found.verified
-        smaller = new & (found.distance < self.verdict.distance[rows])
-        nearer = ~new & found.valid & (found.margin > self.verdict.margin[rows])
-        floats = (new & ~old) | ((new == old) & (smaller | nearer))
-        kept, gained = self.verdict.verified_8bit[rows], found.verified_8bit
-        pixels = (gained & ~kept) | (floats & (gained == kept))
-        self.x_adv[rows[floats]] = x_adv[floats]
-        self.claimed[rows] |= claimed
-        for name, column in vars(found).items():
-            take = pixels if name.endswith("_8bit") else floats
-            if column is not None:
-                getattr(self.verdict, name)[rows[take]] = column[take]
-
-
-@dataclass
 class Batch:
     """The attack on one batch of images."""
 
@@ -130,30 +74,38 @@ class Batch:
     seed: int
     found: Found
     rows: Array
+    learned: Sequence[Learned] = ()
 
     def run(self) -> None:
         images = self.images
         clean = self.judge.verify(
             images.x, images.pixels, images.y, images.x, self.threat(0.0), images.logits
         )
-        self.best = Best(images.x.clone(), torch.zeros_like(clean.fooled), clean)
+        self._begin(clean)
         # What the network gets wrong unattacked, as floats and as pixels, needs no attack; what is
         # labelled as the target cannot be driven to a mistake there.
         self.wanted = clean.rank() < 2
         if images.target is not None:
             self.wanted &= images.y != images.target
         self._write_clean()
-        self.broken_by = torch.full_like(images.y, -1)
         self.quick = torch.zeros_like(clean.fooled)
         self.kept: dict[tuple[int, int], Smallest] = {}
         for index in sorted(range(len(self.budgets)), key=lambda i: self.budgets[i].value):
             threat = self.threat(self.budgets[index].value)
+            if self.learned:  # what another budget taught is another attack: nothing is shared
+                self._begin(clean)
             for number, (_, stage) in enumerate(self.attack.stages()):
                 begun = time.perf_counter()
                 for restart in range(stage.restarts):
                     self._try(Turn(stage, number, restart, index), threat)
                 self.found.stage_seconds[number] += time.perf_counter() - begun
             self._write(index, threat)
+
+    def _begin(self, clean: Verdict) -> None:
+        """Nothing found yet but the clean images; what is found is written into copies."""
+        same = Verdict(**{name: value.clone() for name, value in vars(clean).items()})
+        self.best = Best(self.images.x.clone(), torch.zeros_like(clean.fooled), same)
+        self.broken_by = torch.full_like(self.images.y, -1)
 
     def threat(self, eps: float) -> Threat:
         return self.attack.threat(eps, self.images.target)
@@ -232,10 +184,11 @@ class Batch:
             )
             return verdict.rank() == 2
 
-        early = stage.early_exit and not stage.minimum_norm
+        elsewhere = bool(stage.searches_on())  # and nobody tells it what the judge thinks
+        early = stage.early_exit and not stage.minimum_norm and not elsewhere
         watched = referee if early else None
         access = Access(way.network, len(rows), watched, way.dtype, stage.eot)
-        access.traced = not way.first
+        access.traced = not (way.first or elsewhere)  # whose losses are others'
         ids = [images.ids[row] for row in rows.tolist()]
         # A search for the smallest perturbation must not depend on which budgets are asked for.
         scale = "smallest" if stage.minimum_norm else repr(threat.eps)
@@ -243,8 +196,12 @@ class Batch:
         member = (turn.number,) if turn.number else ()
         random = SampleRandom(self.seed, ids, self.attack.norm, scale, turn.restart, *member)
         start = stage.start(x, part, random)
+        taught = (
+            self.learned[turn.index].of(self.rows[rows.cpu().numpy()]) if self.learned else None
+        )
+        told = {} if taught is None else {"learned": taught}
         with torch.no_grad():
-            answer = stage.search(access, x, y, start, part, random)
+            answer = stage.search(access, x, y, start, part, random, **told)
             images_found, claim, pose = _in_three(answer)
             x_adv = images_found.detach().to(x.dtype)
             # What an attack that returns images alone claims: what its own network says of them.
@@ -288,7 +245,8 @@ class Batch:
         if bool(forged.any()):
             self.found.refuse(FORGED, places, claimed & forged)
         self.found.refuse(OUTSIDE_BUDGET, places, claimed & finite & ~verdict.valid & ~forged)
-        self.found.refuse(NOT_FOOLED, places, claimed & verdict.valid & ~verdict.fooled)
+        if self.attack.stages()[number][1].knowledge != "transfer":  # which claims what others say
+            self.found.refuse(NOT_FOOLED, places, claimed & verdict.valid & ~verdict.fooled)
         stood = ~self.best.verdict.verified[rows]
         self.best.update(rows, x_adv, claimed, verdict)
         self.broken_by[rows[stood & self.best.verdict.verified[rows]]] = number

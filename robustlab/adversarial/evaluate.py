@@ -14,15 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robustlab.adversarial.batch import Attacker, Batch, Images
+from robustlab.adversarial.attacker import Attacker
+from robustlab.adversarial.batch import Batch, Images
 from robustlab.adversarial.belief import Case, examine_attack
-from robustlab.adversarial.fastpath import Way, half_copy, search_copy
+from robustlab.adversarial.borrowed import Borrowed, borrow, check_surrogates
 from robustlab.adversarial.found import Found, allocate
 from robustlab.adversarial.images import exact_kernels, load_pixels, working_dtype
+from robustlab.adversarial.learning import Course, Learned
+from robustlab.adversarial.lessons import learn_all
 from robustlab.adversarial.threats import choose_targets
 from robustlab.adversarial.verification import Judge
+from robustlab.adversarial.ways import told, ways_of
 from robustlab.backbones import Backbone
-from robustlab.backbones.backbone import Normalised
 from robustlab.data import Data
 from robustlab.randomness import SampleRandom
 from robustlab.seeding import seeded
@@ -44,6 +47,7 @@ def evaluate(
     batch: int = BATCH,
     fast: bool = True,
     precision: str = "float32",
+    borrowed: Borrowed | None = None,
 ) -> Found:
     """Run ``attack`` on every image of ``data`` and verify what it finds.
 
@@ -53,60 +57,32 @@ def evaluate(
         fast: search on the fast copy (batch norm folded, channels-last) instead of a plain one.
         precision: "bfloat16" searches with gradients in it first, and then again, from the same
             starts, in float32 what stands: no image is left that float32 alone would have broken.
+        borrowed: the other networks and images that the attack names, if they are loaded.
     """
     backbone.accepts(data)
     budgets = attack.budgets(backbone.input_shape)
+    borrowed = borrowed or borrow(attack, seed, backbone.device)
+    check_surrogates(attack, backbone, borrowed)
     judge = Judge(backbone.network, backbone.dtype, attack.eot)
-    network, dtype = search_copy(backbone.network, backbone.input_shape, fast=fast)
-    usual = Way(network, dtype)
-    half = half_copy(network, backbone.input_shape) if precision == "bfloat16" else None
-    quick = [] if half is None else [Way(half, torch.bfloat16, first=True)]
-    ways = [_ways(stage, usual, quick, backbone) for _, stage in attack.stages()]
+    ways = ways_of(attack.stages(), backbone, borrowed, fast=fast, precision=precision)
     found = _empty(attack, budgets, backbone, data)
     if any(way.first for stage in ways for way in stage):
         found.quick = np.zeros(found.verified.shape, bool)
     with exact_kernels(), seeded(seed):  # a random network draws from the global generator
+        learned: list[Learned] = []
+        if attack.learns:
+            way = ways[0][-1]
+            goal = (attack.target, attack.eot, seed)
+            course = Course(way.network, way.dtype, backbone, judge, *goal)
+            learned = learn_all(attack, budgets, course, data, borrowed, found)
         for first in range(0, len(data), batch):
             rows = np.arange(first, min(first + batch, len(data)))
             images = _load(attack, backbone, judge, data, rows, seed)
-            Batch(attack, budgets, ways, judge, images, seed, found, rows).run()
+            Batch(attack, budgets, ways, judge, images, seed, found, rows, learned).run()
         case = Case(attack, found, backbone, data, judge, tuple(b.value for b in budgets))
         found.findings = examine_attack(case)
-    found.notes.extend([*attack.notes(), *_told(found)])
+    found.notes.extend([*attack.notes(), *told(found)])
     return found
-
-
-def _told(found: Found) -> list[str]:
-    """What the quick search found and the float32 search after it, where there were two."""
-    if found.quick is None:
-        return []
-    counts = [
-        f"{int(found.quick[row].sum())} of {int(fooled.sum())} at eps {eps}"
-        for row, (eps, fooled) in enumerate(
-            zip(found.eps, found.verified & found.clean_correct, strict=True)
-        )
-    ]
-    return [
-        f"Searched in bfloat16 first, which broke {', '.join(counts)}; the others fell in float32, "
-        "in which all that stood were searched again from the same starts: alone it breaks no more."
-    ]
-
-
-def _ways(stage: Attacker, usual: Way, quick: Sequence[Way], backbone: Backbone) -> Sequence[Way]:
-    """The networks that a stage searches on, one after the other: the quick copy and the shared
-    one, or the stage's own surrogate.
-
-    A surrogate exchanges layers by their names, which folding would take away. A search for the
-    smallest perturbation, and one without gradients, needs the last bits.
-    """
-    if stage.adapts:
-        plain, _ = search_copy(backbone.network, backbone.input_shape, fast=False)
-        if not isinstance(plain, Normalised):
-            return [Way(stage.surrogate(plain).eval(), usual.dtype)]
-        own = Normalised(stage.surrogate(plain.module), plain.mean, plain.std).eval()
-        return [Way(own, usual.dtype)]
-    rounds = stage.knowledge == "gradient" and not stage.minimum_norm
-    return [*(quick if rounds else ()), usual]
 
 
 def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:

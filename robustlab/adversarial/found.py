@@ -150,6 +150,16 @@ class Found:
             new = kept & np.isnan(curves[np.where(kept, rows, 0), 0])  # the first search only
             curves[rows[new], : trace.loss.shape[1]] = trace.loss[new]
 
+    def spread(self, index: int, access: Access) -> None:
+        """Add passes that other images took, in equal shares: what learning from them costs."""
+        n = len(self.ids)
+        for passes, stages, spent in (
+            (self.forward, self.stage_forward, access.forward_passes),
+            (self.backward, self.stage_backward, access.backward_passes),
+        ):
+            passes[index] += spent.sum() / n
+            stages[0] += spent.sum() / n
+
     def refuse(self, reason: str, rows: Array, refused: Tensor) -> None:
         """Note claims that were refused: ``refused`` is a bool for each of the images ``rows``."""
         self.stray.setdefault(reason, np.zeros(len(self.ids), bool))

@@ -7,6 +7,7 @@ passes and one forward pass more, which judges the last iterate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,7 +18,26 @@ from robustlab.adversarial.gradients import look
 from robustlab.adversarial.losses import Loss, find_loss, fooled, margin
 from robustlab.adversarial.threats import Threat
 
-__all__ = ["gradient_search"]
+__all__ = ["Walk", "gradient_search"]
+
+
+class Walk(Protocol):
+    """Where the steps of a search look, and what they follow, if not the gradient there."""
+
+    def look(
+        self,
+        model: Access,
+        x_adv: Tensor,
+        y: Tensor,
+        target: Tensor | None,
+        loss: Loss,
+        *,
+        judged: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (of ``x_adv``, if it is ``judged``) and what to follow, [n, C, H, W]."""
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with these of the images."""
 
 
 @dataclass
@@ -56,6 +76,7 @@ def gradient_search(
     keep_best: bool = True,
     early_exit: bool = True,
     geometry: Geometry | None = None,
+    walk: Walk | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Projected steepest ascent (Madry et al. 2018, section 2.1).
 
@@ -70,6 +91,7 @@ def gradient_search(
         keep_best: return the iterate with the largest margin instead of the last one.
         early_exit: images that the lab has verified as fooled leave at once.
         geometry: steps and projection, if not the threat's own.
+        walk: what the steps follow, if not the gradient at the iterate; it goes with one search.
 
     Returns:
         ``(x_adv, claimed)``: the iterates [n, C, H, W] and whether the network, as the search saw
@@ -82,7 +104,12 @@ def gradient_search(
     batch = _Batch(model, torch.arange(len(x), device=x.device), x, y, threat, start)
     for step in range(steps + 1):
         last = step == steps
-        logits, gradient = _evaluate(batch, ascended, with_gradient=not last)
+        if walk is None or last:
+            logits, gradient = _evaluate(batch, ascended, with_gradient=not last)
+        else:
+            judged = keep_best or early_exit
+            place = batch.model, batch.x_adv, batch.y, batch.threat.target
+            logits, gradient = walk.look(*place, ascended, judged=judged)
         hit = fooled(logits, batch.y, batch.threat.target)
         value = margin(logits, batch.y, batch.threat.target)
         better = value > best_margin[batch.rows] if keep_best else torch.full_like(hit, last)
@@ -97,6 +124,8 @@ def gradient_search(
                 gradient = gradient[~gone] if gradient is not None else None
                 step_size = step_size[~gone] if isinstance(step_size, Tensor) else step_size
                 batch = batch.keep(~gone)
+                if walk is not None:
+                    walk.keep((~gone).nonzero().squeeze(1))
         if gradient is None or len(batch.rows) == 0:
             break
         move = shape.ascent(gradient, batch.x_adv).mul_(step_size).add_(batch.x_adv)

@@ -151,7 +151,7 @@ def doctor(as_json: bool) -> int:
     """Versions, device, and how searches run here: measured on a shipped network."""
     import torch
 
-    from robustlab import load_backbone
+    from robustlab.backbones import load_backbone
     from robustlab.environment import environment
     from robustlab.machine import choose
 

@@ -62,10 +62,10 @@ def _open(story: Story) -> Iterator[str]:
     attacks = [
         g for b in evidence.backbones for n in evidence.norms for g in evidence.attacks(b, n)
     ]
-    if attacks and not any(g.plan["knowledge"] in ("score", "decision") for g in attacks):
+    if attacks and not any(g.plan["knowledge"] in masking.BLIND for g in attacks):
         yield (
             "Gradient masking was not tested from outside: no attack without gradients "
-            "(score or decision) ran."
+            "(score or decision), and none made on another network (transfer) ran."
         )
     restarts = [g.plan["params"].get("restarts") for g in attacks]
     if any(isinstance(r, int) and r <= 1 for r in restarts):

@@ -28,6 +28,8 @@ EPS = {
 # Parameters that keep a search short, and those that an attack cannot do without.
 SMALL = {"steps": 8, "queries": 40, "targets": 2, "rounds": 3, "angles": 5, "shifts": 3}
 NEEDED = {
+    "universal": {"learn_on": "digits:train", "take": 300, "epochs": 5},
+    "transfer": {"surrogates": ["lenet5-avg@digits"]},
     "bisection": {"settings": {"steps": 8, "targets": 2}},
     "ensemble": {"attacks": ["fgsm", {"use": "pgd", "steps": 8}]},
 }

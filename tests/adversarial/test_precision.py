@@ -12,6 +12,7 @@ import torch
 
 from robustlab import Attack
 from robustlab.adversarial import evaluate as evaluate_module
+from robustlab.adversarial import ways as ways_module
 from robustlab.adversarial.fastpath import half_copy, search_copy
 from robustlab.backbones import Backbone
 from robustlab.data import Data
@@ -64,10 +65,13 @@ def test_without_the_second_search_images_would_be_lost(
     def astray(network: torch.nn.Module, shape: Any) -> torch.nn.Module:
         return Reversed(half_copy(network, shape))
 
-    monkeypatch.setattr(evaluate_module, "half_copy", astray)
+    monkeypatch.setattr(ways_module, "half_copy", astray)
     assert (attack(lenet, digits, precision="bfloat16").verified >= alone).all()
-    usual = evaluate_module._ways
-    monkeypatch.setattr(evaluate_module, "_ways", lambda *args: usual(*args)[:1])
+
+    def once(*args: Any, **kwargs: Any) -> Any:
+        return [ways[:1] for ways in ways_module.ways_of(*args, **kwargs)]
+
+    monkeypatch.setattr(evaluate_module, "ways_of", once)
     assert attack(lenet, digits, precision="bfloat16").verified.sum() < alone.sum() / 2
 
 

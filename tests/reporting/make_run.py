@@ -41,6 +41,7 @@ class Probe:
     radius: bool = False
     losses: int = 0  # steps
     stages: Sequence[str] = ()
+    learns: bool = False
 
     @property
     def label(self) -> str:
@@ -170,6 +171,7 @@ def _entry(probe: Probe, backbone: str, start: int, stop: int) -> dict[str, Any]
         "label_params": probe.params,
         "kind": probe.kind,
         "knowledge": probe.knowledge,
+        "learns": probe.learns,
         "norm": probe.norm,
         "eps": list(probe.eps),
         "eps_values": [float(e) for e in probe.eps],

@@ -85,6 +85,22 @@ def test_a_blind_attack_that_wins_is_red(lay, runs):
     assert said(results, "An attack without gradients (`square`) beats `pgd`") == ["red"]
 
 
+def test_an_attack_made_elsewhere_that_wins_is_red(lay, runs):
+    probes = [runs.PROBES[0], runs.Probe("pgd", strength=0.4)]
+    probes.append(runs.Probe("transfer", knowledge="transfer", strength=1.0))
+    results = lay(runs.Recipe(backbones={"net": 0.1}, probes=probes))
+    assert said(results, "An attack made on another network (`transfer`) beats `pgd`") == ["red"]
+
+
+@pytest.mark.parametrize(("learns", "told"), [(True, []), (False, ["red"])])
+def test_one_perturbation_for_all_may_break_fewer(lay, runs, learns, told):
+    """Where it is not known to be one for all, it is told."""
+    probes = [runs.PROBES[0], runs.Probe("universal", strength=0.4, learns=learns)]
+    probes.append(runs.Probe("square", knowledge="score", strength=1.0))
+    results = lay(runs.Recipe(backbones={"net": 0.1}, probes=probes))
+    assert said(results, "An attack without gradients (`square`) beats `universal`") == told
+
+
 class Doubted(Results):
     """A run whose attacks were doubted by a detector: the planted finding."""
 

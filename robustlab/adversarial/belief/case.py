@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustlab.adversarial.batch import Attacker
+from robustlab.adversarial.attacker import Attacker
 from robustlab.adversarial.found import Found
 from robustlab.adversarial.images import load_pixels
 from robustlab.adversarial.threats import Threat
@@ -62,8 +62,17 @@ class Case:
             yield number, f"{name}: " if len(stages) > 1 else "", stage
 
     def follows_gradients(self, stage: Attacker) -> bool:
-        """Whether an attack says that it follows gradients (a user's own need not say anything)."""
-        return getattr(stage, "knowledge", "gradient") == "gradient"
+        """Whether an attack says that it follows the gradients of the network attacked."""
+        return stage.knowledge == "gradient"
+
+    def walks(self, stage: Attacker) -> bool:
+        """Whether it follows gradients, be they those of other networks."""
+        return self.follows_gradients(stage) or stage.knowledge == "transfer"
+
+    @property
+    def transfers(self) -> bool:
+        """Whether a stage claims what other networks say."""
+        return any(stage.knowledge == "transfer" for _, _, stage in self.stages())
 
     def images(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """Clean images, their 8-bit pixels and their labels."""

@@ -58,7 +58,8 @@ def convergence(case: Case) -> Iterator[Finding]:
                 "convergence",
                 "amber",
                 f"{who}the loss still rises over the last tenth of {steps} steps on {{count}} of "
-                "{of} images left standing: the search was stopped too early. Use more steps.",
+                "{of} images left standing: the search was stopped too early. Use more steps, or "
+                "longer ones where all of them together only just reach eps.",
                 case.named(rising),
                 count,
                 int(whole.sum()),

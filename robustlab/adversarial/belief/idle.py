@@ -38,7 +38,7 @@ def _no_backward(case: Case, did: list[str]) -> Finding | None:
     for number, who, stage in case.stages():
         alone = case.attack.minimum_norm  # in an ensemble it gets what is left, as the others do
         asked = case.found.attackable if alone else case.standing.any(axis=0)
-        if not asked.any() or not case.follows_gradients(stage):
+        if not asked.any() or not case.walks(stage):
             continue
         if case.found.stage_backward[number][asked].sum() > 0:
             did.append("took gradients")
@@ -80,13 +80,14 @@ def _frozen(case: Case, did: list[str]) -> Finding | None:
     Of the pixels of an image whose slope is at least the median of those that moved, a share p
     moved; the steep pixels at 0 or 1 whose slope leads into the box should do so as often. None of
     them did, and p times their number was ten or more. Sparse attacks have a small p, and a network
-    that does not look at its border has no slope there.
+    that does not look at its border has no slope there. The slopes are those of the network that is
+    attacked: a search on others is not held to them.
     """
     if case.spatial:
         return None  # every pixel is another pixel's; none is held still
     index = int(np.argmax(case.budgets))
     rows = np.flatnonzero(case.found.attackable)[:_IMAGES]
-    if not len(rows) or case.budgets[index] <= 0:
+    if not len(rows) or case.budgets[index] <= 0 or case.transfers:
         return None
     x, _, y = case.images(rows)
     change = (case.candidates(index, rows) - x).abs().flatten(1).double()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from robustlab.adversarial.batch import Attacker
+from robustlab.adversarial.attacker import Attacker
 from robustlab.adversarial.belief.case import Case
 from robustlab.outcome import Finding
 
@@ -23,7 +23,7 @@ def schedule(case: Case) -> Iterator[Finding]:
         return  # steps are no share of a ball there
     looked, fine = 0, True
     for _, who, stage in case.stages():
-        if not case.follows_gradients(stage) or stage.minimum_norm:
+        if not case.walks(stage) or stage.minimum_norm:
             continue
         steps = getattr(stage, "steps", None)
         shares = _shares(case, stage)

@@ -66,6 +66,10 @@ def vanishing(case: Case) -> Iterator[Finding]:
 
 def _advice(case: Case, some: Rows) -> str:
     """What to do: another loss, where the margin's gradient is there and cross-entropy's is not."""
+    if case.transfers:
+        return (
+            "the surrogate gives nothing to follow there. Use loss = 'margin' or another surrogate."
+        )
     if any(getattr(stage, "loss", "ce") == "ce" for _, _, stage in case.stages()):
         index = int(np.argmax(some.sum(axis=1)))
         rows = np.flatnonzero(some[index])[:_IMAGES]

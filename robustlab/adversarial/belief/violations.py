@@ -26,7 +26,8 @@ def violations(case: Case) -> Iterator[Finding]:
     again.
 
     None of them counts. All but the last are red. The last can be rounding on the boundary: it is
-    amber, and red beyond max(2 images, 1 %).
+    amber, and red beyond max(2 images, 1 %). A search on other networks claims what these say: that
+    its claims do not carry over is what it measures, and no violation.
     """
     claimed = (case.found.claimed & case.found.attackable).any(axis=0)
     fine = True
@@ -52,8 +53,10 @@ def violations(case: Case) -> Iterator[Finding]:
             of,
         )
     if fine and claimed.any():
-        yield Finding(
-            "violations",
-            "green",
-            "Every claimed success was inside box and budget, and fooled the judge.",
+        told = (
+            "; whether it fools this network, too, is what the figure tells."
+            if case.transfers
+            else ", and fooled the judge."
         )
+        text = f"Every claimed success was inside box and budget{told}"
+        yield Finding("violations", "green", text)

@@ -1,0 +1,139 @@
+"""Attacks that learn from a set of images before they search: what they learn from, and for whom.
+
+No image may be attacked with what was learned from it: an attack either learns from other data, or
+the images are halved and each half is attacked with what the other has taught. Memory is one
+mini-batch's, whatever the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robustlab.adversarial.access import Access
+from robustlab.adversarial.images import load_pixels, working_dtype
+from robustlab.adversarial.threats import choose_targets
+from robustlab.adversarial.verification import Judge
+from robustlab.backbones import Backbone
+from robustlab.data import Data
+from robustlab.errors import BadRequest
+from robustlab.identity import fingerprint
+from robustlab.randomness import SampleRandom
+
+__all__ = ["Course", "Learned", "Lessons", "apart", "halves"]
+
+Rows = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was learned at one budget: ``taught`` [k, ...], and which of the k is for each image."""
+
+    taught: Tensor
+    whose: Rows
+
+    def of(self, rows: Rows) -> Tensor:
+        """What was learned for the images ``rows``, [n, ...]."""
+        return self.taught[torch.as_tensor(self.whose[rows], device=self.taught.device)]
+
+
+class Lessons:
+    """Images to learn from, in mini-batches; their order hangs on the seed and their ids alone."""
+
+    def __init__(self, course: Course, data: Data, rows: Rows) -> None:
+        self._course, self._data = course, data
+        self._rows = rows[np.argsort([data.ids[row] for row in rows])]
+        self.access = Access(course.network, len(rows), None, course.dtype, course.draws)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def blank(self) -> Tensor:
+        """Zeros of the shape of one image, [C, H, W]."""
+        backbone = self._course.backbone
+        dtype = working_dtype(backbone)
+        return torch.zeros(backbone.input_shape, dtype=dtype, device=backbone.device)
+
+    def epoch(
+        self, number: int, size: int
+    ) -> Iterator[tuple[Access, Tensor, Tensor, Tensor | None]]:
+        """All images once, in an order of this epoch's own: counted access to the network, images
+        [m, C, H, W], labels [m] and targets, m up to ``size``.
+        """
+        course, ids = self._course, [self._data.ids[row] for row in self._rows]
+        drawn = SampleRandom(course.seed, ids, "lesson", number).uniform(())
+        order = np.argsort(drawn, kind="stable")
+        for first in range(0, len(order), size):
+            places = order[first : first + size]
+            rows = self._rows[places]
+            x, _ = load_pixels(self._data, rows, course.backbone)
+            y = torch.tensor(np.asarray(self._data.labels)[rows], device=x.device)
+            target = course.targets(x, y, [ids[place] for place in places])
+            yield self.access.narrow(torch.as_tensor(places)).untraced(), x, y, target
+
+    @property
+    def rows(self) -> Rows:
+        """Where the images stand in their data; counts of `access` follow this order."""
+        return self._rows
+
+
+@dataclass(frozen=True)
+class Course:
+    """The network that is learned on, and what the goal is there."""
+
+    network: nn.Module
+    dtype: torch.dtype | None
+    backbone: Backbone
+    judge: Judge
+    rule: str | int | None
+    draws: int
+    seed: int
+
+    def targets(self, x: Tensor, y: Tensor, ids: list[str]) -> Tensor | None:
+        """Target class an image, as the attack chooses them; none for an untargeted one."""
+        if self.rule is None:
+            return None
+        random = SampleRandom(self.seed, ids, "target")
+        return choose_targets(self.rule, y, self.judge.logits(x), self.backbone.classes, random)
+
+
+def halves(data: Data) -> list[tuple[Rows, Rows]]:
+    """Twice the images to learn from and those to attack: two halves that hang on ids alone.
+
+    Raises:
+        BadRequest: a single image, from which nothing can be learned for others.
+    """
+    if len(data) < 2:
+        raise BadRequest(
+            "one image alone: there is no other to learn from; give more images, or name some "
+            "with learn_on, such as learn_on = 'digits:train'"
+        )
+    order = np.argsort(SampleRandom(0, data.ids, "half").uniform(()), kind="stable")
+    one, other = np.sort(order[::2]), np.sort(order[1::2])
+    return [(other, one), (one, other)]
+
+
+def apart(others: Data, data: Data) -> Rows:
+    """Rows of ``others`` whose pixels are not those of an image of ``data``.
+
+    Raises:
+        BadRequest: none is left.
+    """
+    known = {_pixels(data, row) for row in range(len(data))}
+    kept = [row for row in range(len(others)) if _pixels(others, row) not in known]
+    if not kept:
+        raise BadRequest(
+            f"all images of {others.name} are among those attacked; leave learn_on out (halves "
+            "then teach each other), or name another split"
+        )
+    return np.array(kept)
+
+
+def _pixels(data: Data, row: int) -> str:
+    return fingerprint([data.batch_8bit([row]).tobytes()])
