@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ class Batch:
 
     def _begin(self, clean: Verdict) -> None:
         """Nothing found yet but the clean images; what is found is written into copies."""
-        same = Verdict(**{name: value.clone() for name, value in vars(clean).items()})
+        same = replace(clean, **{k: v.clone() for k, v in vars(clean).items() if v is not None})
         self.best = Best(self.images.x.clone(), torch.zeros_like(clean.fooled), same)
         self.broken_by = torch.full_like(self.images.y, -1)
 

@@ -10,7 +10,8 @@ import pytest
 from torch import Tensor, nn
 
 from robustlab import Attack, attack
-from robustlab.adversarial import evaluate
+from robustlab.adversarial import ways
+from robustlab.adversarial.fastpath import Way
 from robustlab.adversarial.losses import cross_entropy
 from robustlab.backbones import Backbone
 from robustlab.data import Data
@@ -56,7 +57,7 @@ def test_without_the_surrogate_nothing_is_broken(
     mine: str, digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mutant: the surrogate is ignored."""
-    monkeypatch.setattr(evaluate, "_as_attacked", lambda stage, network, backbone: network)
+    monkeypatch.setattr(ways, "_own", lambda stage, backbone, dtype: Way(backbone.network, dtype))
     found = attack(mine, planted("quantised"), digits, eps="0.15")
     assert found.attack_success["0.15"].value == 0.0
 

@@ -69,7 +69,7 @@ def test_members_that_see_everything_are_caught(
 
     def blind(self: Batch, turn: Any, threat: Any) -> None:
         rows = self.wanted.nonzero().squeeze(1)
-        x_adv, claimed = self._search(rows, threat, turn)
+        x_adv, claimed, _ = self._search(rows, threat, turn, self.ways[turn.number][0])
         self._judge(rows, x_adv, claimed, threat, turn.number)
 
     monkeypatch.setattr(Batch, "_try", blind)
@@ -98,7 +98,9 @@ def test_a_wrong_name_is_caught(
 ) -> None:
     """Mutant: the first member gets the credit for everything."""
     whole = Batch._judge
-    monkeypatch.setattr(Batch, "_judge", lambda self, *args: whole(self, *args[:-1], 0))
+    monkeypatch.setattr(
+        Batch, "_judge", lambda self, *args, **pose: whole(self, *args[:4], 0, *args[5:], **pose)
+    )
     with pytest.raises(AssertionError):
         _names_who_broke_what(lenet, digits)
 
@@ -146,9 +148,9 @@ def test_a_search_at_every_budget_is_caught(
     """Mutant: what was found is forgotten from one budget to the next."""
     whole = Batch._smallest
 
-    def forgetful(self: Batch, rows: Any, turn: Any) -> Any:
+    def forgetful(self: Batch, *args: Any) -> Any:
         self.kept.clear()
-        return whole(self, rows, turn)
+        return whole(self, *args)
 
     monkeypatch.setattr(Batch, "_smallest", forgetful)
     with pytest.raises(AssertionError):

@@ -100,7 +100,9 @@ def test_restarts_that_repeat_one_start_are_caught(
     monkeypatch.setattr(
         Batch,
         "_search",
-        lambda self, rows, threat, turn: whole(self, rows, threat, replace(turn, restart=0)),
+        lambda self, rows, threat, turn, way: whole(
+            self, rows, threat, replace(turn, restart=0), way
+        ),
     )
     one = attack("pgd", lenet, digits, eps=["0.08"], steps=2, restarts=1)
     many = attack("pgd", lenet, digits, eps=["0.08"], steps=2, restarts=6)

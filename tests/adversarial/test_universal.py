@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import robustlab
 from robustlab import Attack, statistics, testing
-from robustlab.adversarial import evaluate, learning
+from robustlab.adversarial import evaluate, learning, lessons
 from robustlab.backbones import Backbone
 from robustlab.binding import bind
 from robustlab.data import Data
@@ -128,7 +128,7 @@ def test_an_image_that_teaches_its_own_half_is_caught(
     """Mutant: everyone learns from all."""
     real: Callable[[Data], Any] = learning.halves
     everyone = lambda data: [(np.arange(len(data)), own) for _, own in real(data)]  # noqa: E731
-    monkeypatch.setattr(evaluate, "halves", everyone)
+    monkeypatch.setattr(lessons, "halves", everyone)
     assert changes(lenet, digits) == [True, True]
 
 
