@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from robustlab.machine import choose, seconds_a_pass, with_threads
+from robustlab.machine import fastest_threads, seconds_a_pass, with_threads
 from robustlab.plan import Cell, Plan
 
 __all__ = ["Cost", "estimate"]
@@ -26,7 +26,7 @@ class Cost:
 
 def estimate(plan: Plan) -> list[Cost]:
     """One `Cost` for each probe on each backbone, in the order of the plan."""
-    with with_threads(choose(plan.backbones).threads):
+    with with_threads(fastest_threads(plan.backbones)):
         seconds = {
             (b.name, size): seconds_a_pass(b, size) for b in plan.backbones for size in (1, _BATCH)
         }

@@ -18,7 +18,7 @@ from robustlab.adversarial.fastpath import half_copy, search_copy
 from robustlab.adversarial.images import working_dtype
 from robustlab.backbones import Backbone
 
-__all__ = ["Choice", "choose", "matrix_units", "seconds_a_pass", "with_threads"]
+__all__ = ["Choice", "choose", "fastest_threads", "matrix_units", "seconds_a_pass", "with_threads"]
 
 _BATCH = 64
 _SIZES = (8, 16, 32, 64, 128, 256)
@@ -48,7 +48,7 @@ class Choice:
 
 def choose(backbones: Sequence[Backbone]) -> Choice:
     """Threads, then the batch, then the precision, each by the time of a pass of all networks."""
-    threads = _threads(backbones)
+    threads = fastest_threads(backbones)
     with with_threads(threads):
         batch = _batch(backbones)
         precision, why = _precision(backbones, batch)
@@ -100,7 +100,7 @@ def with_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _threads(backbones: Sequence[Backbone]) -> int:
+def fastest_threads(backbones: Sequence[Backbone]) -> int:
     """One thread, or all that torch would take where they are clearly faster.
 
     Small networks gain nothing from a second thread, and on a machine that is busy with other work
