@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
+
 from robustlab import Attack, Threat, probe
 
 
@@ -12,9 +14,12 @@ class Noise(Attack):
     """Random perturbations on the surface of the ball, with no knowledge of the network.
 
     Linf: every pixel moves by +eps or -eps; L2: a Gaussian direction of length eps; L1: exponential
-    spacings of total eps. Clipping to [0, 1] then shortens what would leave the box. With restarts
-    an image counts as fooled when any draw fools it.
+    spacings of total eps. Clipping to [0, 1] then shortens what would leave the box. L0: salt and
+    pepper, eps pixels drawn at random whose channels go to 0 or 1, to the other where they stand
+    there. With restarts an image counts as fooled when any draw fools it.
     """
+
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
 
     knowledge: ClassVar[str] = "none"
 
@@ -23,6 +28,13 @@ class Noise(Attack):
 
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
         shape = x.shape[1:]
+        if threat.norm == "l0":
+            ends = x.new_tensor(rng.uniform(shape)).round()
+            far = torch.where(ends == x, 1.0 - ends, ends)
+            # Of pixels moved equally far, those drawn first are kept.
+            chosen = x.new_tensor(rng.uniform(shape[1:], 1.0, 2.0))[:, None]
+            kept = threat.geometry.project(chosen.expand_as(x), threat.eps) != 0
+            return torch.where(kept, far, x)
         draw = rng.exponential(shape) if threat.norm == "l1" else rng.normal(shape)
         direction = x.new_tensor(draw)
         if threat.norm == "l1":

@@ -86,7 +86,9 @@ def linear_radius(backbone: Backbone, x: Tensor, norm: str, *, box: bool = True)
     sum |g_i| t_i = m. Linf: every pixel moves alike until the box stops it, t_i = min(u_i, s). L2:
     where the box stops no pixel, stationarity of ||t||^2 / 2 - s (sum |g_i| t_i - m) asks for
     t_i = s |g_i|, so t_i = min(u_i, s |g_i|). The gain grows with s, which bisection finds. L1: a
-    fractional knapsack, filled in the order of |g_i|.
+    fractional knapsack, filled in the order of |g_i|. L0: a pixel gains at most the sum of
+    |g_i| u_i over its channels, whatever the others do, so the fewest pixels are those that gain
+    most, taken until their gains reach m.
 
     Args:
         x: images [n, C, H, W] in the box.
@@ -105,7 +107,10 @@ def _class_radii(backbone: Backbone, x: Tensor, norm: str, box: bool) -> Tensor:
     for k in range(len(weight)):
         slope, lead = weight[k] - weight[top], logits.amax(dim=1) - logits[:, k]
         if box:
-            radius = _in_the_box(slope.abs(), torch.where(slope > 0, 1 - flat, flat), lead, norm)
+            room = torch.where(slope > 0, 1 - flat, flat)
+            radius = _in_the_box(slope.abs(), room, lead, norm, channels=x.shape[1])
+        elif norm == "l0":  # without a box one pixel goes as far as it takes
+            radius = torch.where(slope.any(dim=1), (lead > 0).double(), torch.inf)
         else:
             dual = {"linf": 1.0, "l2": 2.0, "l1": torch.inf}[norm]
             radius = lead / slope.norm(p=dual, dim=1)
@@ -113,10 +118,18 @@ def _class_radii(backbone: Backbone, x: Tensor, norm: str, box: bool) -> Tensor:
     return radii
 
 
-def _in_the_box(gain: Tensor, room: Tensor, lead: Tensor, norm: str) -> Tensor:
+def _in_the_box(
+    gain: Tensor, room: Tensor, lead: Tensor, norm: str, *, channels: int = 1
+) -> Tensor:
     """Smallest norm of t, 0 <= t <= room, with gain . t = lead, [n]; inf where there is none."""
     worth = gain * room
-    if norm == "l1":
+    if norm == "l0":
+        pixels = worth.view(len(worth), channels, -1).sum(dim=1)
+        gained = pixels.sort(dim=1, descending=True).values.cumsum(dim=1)
+        radius = (torch.cat([torch.zeros_like(lead)[:, None], gained], dim=1) < lead[:, None]).sum(
+            1
+        )
+    elif norm == "l1":
         order = gain.argsort(dim=1, descending=True)
         sold = worth.gather(1, order)
         share = ((lead[:, None] - sold.cumsum(dim=1) + sold) / sold).nan_to_num(0.0).clamp(0.0, 1.0)
@@ -131,7 +144,7 @@ def _in_the_box(gain: Tensor, room: Tensor, lead: Tensor, norm: str) -> Tensor:
             low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
         moved = torch.minimum(room, high[:, None] * pace)
         radius = moved.norm(p=torch.inf if norm == "linf" else 2, dim=1)
-    return torch.where(worth.sum(dim=1) >= lead, radius, torch.inf)
+    return torch.where(worth.sum(dim=1) >= lead, radius.double(), torch.inf)
 
 
 def linear_success(
@@ -148,6 +161,7 @@ def linear_success(
     Bool [n]. Every image is searched at its own eps in one batch, all restarts of all stages; what
     comes back is judged here: in the box, in the budget, misclassified (or at the ``target``). An
     attack that looks for the smallest perturbation is given the whole box, and held to the budget.
+    In L0 a budget is the largest whole number of pixels within that share.
     """
     found = linear_found(attack, backbone, x, share, target=target, seed=seed)
     return found <= share * (1 + 1e-6)

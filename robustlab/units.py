@@ -1,7 +1,8 @@
 """Norms and budgets as people write them: ``linf``, ``"8/255"``, ``0.03``.
 
-Linf, L2 and L1 budgets are in units of the [0, 1] pixel scale. A budget keeps the text it was given
-in, because that text is its name in tables, in gates and in ``found.robust_accuracy["8/255"]``.
+Linf, L2 and L1 budgets are in units of the [0, 1] pixel scale; L0 budgets are whole numbers of
+pixels, ``"5px"`` or ``5``. A budget keeps the text it was given in, because that text is its name
+in tables, in gates and in ``found.robust_accuracy["8/255"]``.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from robustlab.errors import BadRequest, choices
 
 __all__ = ["NORMS", "NORM_TITLES", "Budget", "parse_budget", "parse_budgets", "parse_norm"]
 
-NORMS = ("linf", "l2", "l1")
-NORM_TITLES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+NORMS = ("linf", "l2", "l1", "l0")
+NORM_TITLES = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 
 @dataclass(frozen=True, order=True)
 class Budget:
-    """One eps: its value on the [0, 1] scale and the text it was given in."""
+    """One eps: its value on the [0, 1] scale, in L0 in pixels, and the text it was given in."""
 
     value: float
     text: str
 
 
 def parse_norm(norm: str) -> str:
-    """``"linf"``, ``"l2"`` or ``"l1"``; upper case, ``"inf"``, ``"2"``, ``"1"`` work."""
+    """``"linf"``, ``"l2"``, ``"l1"`` or ``"l0"``; upper case, ``"inf"``, ``"2"``, ``"0"`` work."""
     key = str(norm).strip().lower().replace("_", "").replace("∞", "inf")
     key = key if key.startswith("l") else f"l{key}"
     if key not in NORMS:
@@ -36,28 +37,28 @@ def parse_norm(norm: str) -> str:
     return key
 
 
-def parse_budget(eps: str | float | int, norm: str, size: int | None = None) -> Budget:
+def parse_budget(
+    eps: str | float | int, norm: str, size: int | None = None, pixels: int | None = None
+) -> Budget:
     """Read one eps.
 
     Args:
-        eps: a number, or text as ``"0.03"`` or ``"8/255"``.
+        eps: a number, or text as ``"0.03"`` or ``"8/255"``; in L0 as ``"5px"`` or ``"5"``.
         norm: one of `NORMS`.
-        size: number of pixel values of an image; bounds L2 by its square root and L1 by it.
+        size: number of pixel values of an image (C x H x W); bounds L2 by its square root and L1
+            by it.
+        pixels: number of pixel positions (H x W); bounds L0.
 
     Raises:
-        BadRequest: not a number, negative, not finite, or larger than the whole [0, 1] box.
+        BadRequest: not a number, negative, not finite, or larger than the whole [0, 1] box; in L0
+            not a whole number.
     """
     text = str(eps).strip()
-    if isinstance(eps, bool):
-        raise BadRequest(f"eps {text!r} is not a number")
-    try:
-        value = float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError):
-        raise BadRequest(
-            f"eps {text!r} is not a number; write a decimal or a fraction, as '0.03' or '8/255'"
-        ) from None
+    value = _number(text, norm, eps)
     if not math.isfinite(value) or value < 0:
         raise BadRequest(f"eps {text!r} must be finite and at least 0")
+    if norm == "l0":
+        return _pixels(value, text, pixels)
     largest = {"linf": 1.0, "l2": math.sqrt(size or math.inf), "l1": float(size or math.inf)}[norm]
     if value > largest:
         hint = f"; did you mean '{text}/255'?" if value <= 255 * largest else ""
@@ -68,14 +69,47 @@ def parse_budget(eps: str | float | int, norm: str, size: int | None = None) -> 
     return Budget(value, text)
 
 
+def _number(text: str, norm: str, given: object) -> float:
+    """What the text says, without its unit."""
+    if isinstance(given, bool):
+        raise BadRequest(f"eps {text!r} is not a number")
+    plain = text.removesuffix("px").rstrip() if norm == "l0" else text
+    try:
+        return float(Fraction(plain)) if "/" in plain else float(plain)
+    except (ValueError, ZeroDivisionError):
+        pass
+    if norm == "l0":
+        raise BadRequest(f"eps {text!r} is not a number of pixels; write '5px' or '5'")
+    if text.endswith("px"):
+        raise BadRequest(
+            f"eps {text!r} counts pixels, and only norm = 'l0' does; in {NORM_TITLES[norm]} write "
+            "a decimal or a fraction of the [0, 1] scale, as '0.03' or '8/255'"
+        )
+    raise BadRequest(
+        f"eps {text!r} is not a number; write a decimal or a fraction, as '0.03' or '8/255'"
+    )
+
+
+def _pixels(value: float, text: str, most: int | None) -> Budget:
+    """A budget in L0."""
+    if not value.is_integer():
+        raise BadRequest(f"eps {text!r} (L0) is no whole number of pixels; write '5px' or '5'")
+    if most is not None and value > most:
+        raise BadRequest(f"eps {text} (L0) is more than the {most} pixels of an image")
+    return Budget(value, text)
+
+
 def parse_budgets(
-    eps: str | float | Sequence[str | float], norm: str, size: int | None = None
+    eps: str | float | Sequence[str | float],
+    norm: str,
+    size: int | None = None,
+    pixels: int | None = None,
 ) -> tuple[Budget, ...]:
     """Read an eps or a list of them, in the order given; two of the same value are refused."""
     given = [eps] if isinstance(eps, str | float | int) else list(eps)
     if not given:
         raise BadRequest("eps is an empty list; give at least one budget, as ['8/255']")
-    budgets = tuple(parse_budget(one, norm, size) for one in given)
+    budgets = tuple(parse_budget(one, norm, size, pixels) for one in given)
     for index, budget in enumerate(budgets):
         for other in budgets[:index]:
             if other.value == budget.value:

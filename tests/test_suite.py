@@ -86,7 +86,7 @@ def test_shipped(name):
 
 
 def test_shipped_names():
-    assert sorted(shipped_suites()) == ["autoattack", "quick", "standard"]
+    assert sorted(shipped_suites()) == ["autoattack", "l0", "quick", "standard"]
 
 
 def test_sweep():

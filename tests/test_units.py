@@ -23,6 +23,8 @@ from robustlab.units import NORM_TITLES, NORMS, Budget, parse_budget, parse_budg
         ("2", "l2"),
         (2, "l2"),
         ("1", "l1"),
+        ("0", "l0"),
+        ("L0", "l0"),
     ],
 )
 def test_norms(text, norm):
@@ -81,7 +83,14 @@ def test_budgets(given, value, text):
         ("", "l2", None, "eps '' is not a number; write a decimal or a fraction"),
         ("1/0", "l2", None, "eps '1/0' is not a number"),
         ("8/255/2", "l2", None, "is not a number"),
-        ("8px", "l2", None, "is not a number"),
+        ("8px", "l2", None, "eps '8px' counts pixels, and only norm = 'l0' does; in L2 write a"),
+        ("2.5px", "l0", None, "eps '2.5px' (L0) is no whole number of pixels; write '5px' or '5'"),
+        ("8/255", "l0", None, "is no whole number of pixels"),
+        ("5 pixels", "l0", None, "is not a number of pixels; write '5px' or '5'"),
+        ("px", "l0", None, "is not a number of pixels"),
+        ("-1px", "l0", None, "eps '-1px' must be finite and at least 0"),
+        ("inf", "l0", None, "must be finite"),
+        (True, "l0", None, "is not a number"),
         (True, "l2", None, "eps 'True' is not a number"),
         (None, "l2", None, "eps 'None' is not a number"),
     ],
@@ -103,6 +112,23 @@ def test_the_whole_box_is_allowed(norm, largest):
     assert parse_budget(largest, norm, 1024).value == largest
     with pytest.raises(BadRequest):
         parse_budget(math.nextafter(largest, math.inf), norm, 1024)
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "text"),
+    [("5px", 5, "5px"), ("5 px", 5, "5 px"), ("5", 5, "5"), (5, 5, "5"), ("0px", 0, "0px")],
+)
+def test_pixels(given, value, text):
+    assert parse_budget(given, "l0", 192, 64) == Budget(value, text)
+
+
+def test_no_more_pixels_than_there_are():
+    """A pixel counts once, so that the channels do not add to the largest budget."""
+    assert parse_budget("64px", "l0", 192, 64).value == 64
+    with pytest.raises(BadRequest, match="eps 65px \\(L0\\) is more than the 64 pixels"):
+        parse_budget("65px", "l0", 192, 64)
+    with pytest.raises(BadRequest, match="'5px' and '5' are the same budget"):
+        parse_budgets(["5px", "5"], "l0")
 
 
 def test_lists():

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
 
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class Attack:
     minimum_norm: ClassVar[bool] = False
 
     eps: list[str]
-    """budget or list of budgets on the [0, 1] scale, as "0.1" or "8/255" """
+    """budget or list of budgets on the [0, 1] scale, as "0.1" or "8/255"; in L0 as "5px" """
     norm: str = "linf"
     """norm of the budget"""
     target: str | int | None = None
@@ -248,10 +249,7 @@ class Attack:
 
     def budgets(self, shape: Sequence[int]) -> tuple[Budget, ...]:
         """The eps list for images of ``shape`` [C, H, W]."""
-        size = 1
-        for extent in shape:
-            size *= extent
-        return parse_budgets(self.eps, self.norm, size)
+        return parse_budgets(self.eps, self.norm, prod(shape), prod(shape[1:]))
 
     def __call__(
         self,

@@ -196,7 +196,9 @@ class Batch:
         length = threat.distance(x_adv, x).view(-1, 1, 1, 1)
         open_ = (self.best.verdict.rank()[rows] < 2) & fits & (length.flatten() > 0)
         if bool(open_.any()):
-            longer = stretched(x_adv, x, (float(threat.eps) / length).clamp_min(1.0).to(x.dtype))
+            # In L0 a pixel may go as far as it likes.
+            least = 2.0 if threat.norm == "l0" else 1.0
+            longer = stretched(x_adv, x, (float(threat.eps) / length).clamp_min(least).to(x.dtype))
             there, nothing = threat.constrain(longer, x)[open_], torch.zeros_like(claimed)[open_]
             self._judge(rows[open_], there, nothing, threat, number)
 

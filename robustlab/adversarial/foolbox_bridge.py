@@ -74,7 +74,7 @@ class FoolboxAttack(Attack):
         except (AssertionError, TypeError, ValueError) as error:
             self.refuse(f"foolbox does not take these parameters{f': {error}' * bool(str(error))}")
         made = _norm_of(distance)
-        if made is not None and made != self.norm:
+        if made not in (None, self.norm) and self.norm not in self.family.also:
             self.refuse(f"with these parameters it measures {made}, not {self.norm}")
 
     def _check_goal(self) -> None:
@@ -225,19 +225,18 @@ def _norms(name: str, cls: Any) -> tuple[str, ...]:
     with contextlib.suppress(TypeError, ImportError, AttributeError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         own = cls().distance
-    norm = _norm_of(own)
+    norm, also = _norm_of(own), family(cls).also
     if norm is None:
         raise BadRequest(
-            f"foolbox:{name} measures a norm that is not built yet (L0 or none); "
-            "take one in linf, l2 or l1"
+            f"foolbox:{name} measures no norm that the lab has; take one in {', '.join(NORMS)}"
         )
     # HopSkipJump chooses its norm by a parameter of its own.
-    return (norm, *(n for n in NORMS if n != norm)) if own is not cls.distance else (norm,)
+    return (norm, *(n for n in NORMS if n != norm)) if own is not cls.distance else (norm, *also)
 
 
 def _norm_of(distance: Any) -> str | None:
     power: Any = getattr(distance, "p", None)
-    return {float("inf"): "linf", 2: "l2", 1: "l1"}.get(power)
+    return {float("inf"): "linf", 2: "l2", 1: "l1", 0: "l0"}.get(power)
 
 
 def _missing(cls: Any) -> str:

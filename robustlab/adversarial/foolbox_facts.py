@@ -28,6 +28,7 @@ class Family:
         random: whether a second try can differ; ``None``: the parameter ``random_start`` says it.
         goal: ``"any"``, ``"untargeted"`` or ``"targeted"`` alone.
         refused: why the lab cannot run it; empty where it can.
+        also: norms in which its answer may be held, beside the one that it makes small itself.
         extra: the lab's optional extra with what foolbox needs for it.
     """
 
@@ -38,6 +39,7 @@ class Family:
     goal: str = "any"
     bounded: bool = True
     refused: str = ""
+    also: tuple[str, ...] = ()
     extra: str = ""
 
 
@@ -161,7 +163,13 @@ FAMILIES: dict[str, Family] = {
     "projected_gradient_descent": Family(
         "Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083", _steps(2), random=None
     ),
-    "saltandpepper": Family(_RAUBER, _steps(1, 2), "decision", True),
+    "saltandpepper": Family(
+        _RAUBER,
+        _steps(1, 2),
+        "decision",
+        True,
+        also=("l0",),  # every pixel that it moves goes to black or white
+    ),
     "sparse_l1_descent_attack": Family(
         "Tramer, Boneh 2019, arXiv:1904.13000", _steps(2), random=None
     ),

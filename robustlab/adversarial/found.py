@@ -62,7 +62,8 @@ class Found:
     Attributes:
         claimed: the attack's own opinion; verified: the lab's, as floats; verified_8bit: as the
             pixels of a PNG.
-        distance: norm of the perturbation on the [0, 1] scale, inf where unfooled.
+        distance: norm of the perturbation on the [0, 1] scale, in L0 how many pixels; inf where
+            unfooled.
         prediction, confidence: of the verified image, and with ``_8bit`` of its pixels; -1 and NaN
             where unfooled.
         fragile: verdict turns with batch size or precision.
@@ -305,5 +306,5 @@ class Found:
 
 
 def _value(eps: str) -> float:
-    numerator, _, denominator = eps.partition("/")
+    numerator, _, denominator = eps.removesuffix("px").partition("/")
     return float(numerator) / float(denominator or 1)

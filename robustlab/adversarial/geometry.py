@@ -15,7 +15,16 @@ from torch import Tensor
 
 from robustlab.randomness import SampleRandom
 
-__all__ = ["GEOMETRIES", "Geometry", "Radius", "column", "distance", "project_l1_in_box"]
+__all__ = [
+    "GEOMETRIES",
+    "Geometry",
+    "Radius",
+    "column",
+    "distance",
+    "largest_pixels",
+    "nearest_l0_in_box",
+    "project_l1_in_box",
+]
 
 Radius = float | Tensor
 
@@ -26,7 +35,9 @@ class Geometry(Protocol):
     """What the gradient search needs to know of a norm."""
 
     def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
-        """Direction of unit norm that raises a linear loss fastest, from iterate ``x``."""
+        """Direction of unit norm that raises a linear loss fastest, from iterate ``x``; in L0,
+        where length counts for nothing, the gradient at an L1 norm of one.
+        """
 
     def project(self, delta: Tensor, eps: Radius) -> Tensor:
         """Closest (Euclidean) perturbation of norm at most ``eps``."""
@@ -122,6 +133,55 @@ class L1:
         return signs * size / column(total, size) * eps
 
 
+class L0:
+    """Whole pixels: a position counts once, however many of its channels change, and however far.
+
+    What does not count as changed is bitwise equal to the clean pixel. Steps follow the gradient;
+    the projection keeps the positions of largest change (Croce and Hein 2019, section 4).
+    """
+
+    def ascent(self, gradient: Tensor, x: Tensor) -> Tensor:
+        size = gradient.flatten(1).abs().sum(dim=1).clamp_min(_TINY)
+        return gradient / column(size, gradient)
+
+    def project(self, delta: Tensor, eps: Radius) -> Tensor:
+        kept = largest_pixels(delta.square().sum(dim=1), eps)
+        return torch.where(kept, delta, torch.zeros_like(delta))
+
+    def random(self, x: Tensor, eps: Radius, random: SampleRandom) -> Tensor:
+        """Positions drawn without replacement, each colour uniform in the box."""
+        chosen = largest_pixels(_drawn(random.uniform(x.shape[2:]), x), eps)
+        colours = _drawn(random.uniform(x.shape[1:]), x)
+        return torch.where(chosen, colours - x, torch.zeros_like(x))
+
+
+def largest_pixels(worth: Tensor, eps: Radius) -> Tensor:
+    """The ``floor(eps)`` positions of largest worth an image, bool [n, 1, H, W].
+
+    Args:
+        worth: [n, H, W]; of equal ones the first in reading order is taken.
+    """
+    flat = worth.flatten(1)
+    order = flat.argsort(dim=1, descending=True, stable=True)
+    place = torch.arange(flat.shape[1], device=flat.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, place)
+    most = eps.flatten(1) if isinstance(eps, Tensor) else eps
+    return (rank + 1 <= most).view(len(worth), 1, *worth.shape[1:])
+
+
+def nearest_l0_in_box(x_adv: Tensor, x: Tensor, eps: Radius) -> Tensor:
+    """The image in [0, 1] nearest to ``x_adv`` that differs from ``x`` in ``floor(eps)`` pixels.
+
+    Taking a position into the ball brings the squared distance to ``x_adv`` down from that of the
+    clean pixel to that of the clipped one; the positions where it falls most are taken. Of steps so
+    long that clipping decides all, those are the positions that a linear loss gains most from.
+    """
+    inside = x_adv.clamp(0.0, 1.0)
+    room, delta = inside - x, x_adv - x
+    kept = largest_pixels((room * (2.0 * delta - room)).sum(dim=1), eps)
+    return torch.where(kept, inside, x)
+
+
 def project_l1_in_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     """Closest perturbation with L1 norm at most ``eps`` and ``x + delta`` in [0, 1], exactly.
 
@@ -151,12 +211,18 @@ def project_l1_in_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     return (flat.sign() * moved).view_as(delta).to(delta.dtype)
 
 
-GEOMETRIES: dict[str, Geometry] = {"linf": Linf(), "l2": L2(), "l1": L1()}
+GEOMETRIES: dict[str, Geometry] = {"linf": Linf(), "l2": L2(), "l1": L1(), "l0": L0()}
 
 
 def distance(x_adv: Tensor, x: Tensor, norm: str) -> Tensor:
-    """Norm of ``x_adv - x`` an image, shape [n], subtracted and summed in float64."""
-    flat = (x_adv.double() - x.double()).flatten(1)
+    """Norm of ``x_adv - x`` an image, shape [n], subtracted and summed in float64.
+
+    In L0 the number of pixel positions where any channel differs, by however little.
+    """
+    delta = x_adv.double() - x.double()
+    if norm == "l0":
+        return (delta != 0).any(dim=1).flatten(1).sum(dim=1).double()
+    flat = delta.flatten(1)
     if norm == "linf":
         return flat.abs().amax(dim=1)
     return flat.norm(dim=1) if norm == "l2" else flat.abs().sum(dim=1)

@@ -100,6 +100,10 @@ def gradient_search(
         if gradient is None or len(batch.rows) == 0:
             break
         move = shape.ascent(gradient, batch.x_adv).mul_(step_size).add_(batch.x_adv)
+        if batch.threat.norm == "l0":
+            # A pixel that the box stops must not take another's place among the few.
+            batch.x_adv = batch.threat.constrain(move, batch.x)
+            continue
         delta = shape.project(move.sub_(batch.x), batch.threat.eps)
         batch.x_adv = (batch.x + delta).clamp_(0.0, 1.0)
     return best, claimed

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from robustlab.adversarial.geometry import GEOMETRIES, Geometry, Radius, distance, project_l1_in_box
+from robustlab.adversarial.geometry import (
+    GEOMETRIES,
+    Geometry,
+    Radius,
+    distance,
+    nearest_l0_in_box,
+    project_l1_in_box,
+)
 from robustlab.adversarial.hyperplane import project_on_hyperplane
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
@@ -23,8 +30,9 @@ class Threat:
     """An Lp ball around each image, and what counts as success inside it.
 
     Attributes:
-        norm: ``"linf"``, ``"l2"`` or ``"l1"``.
-        eps: radius on the [0, 1] pixel scale; a column [n, 1, 1, 1] where each image has its own.
+        norm: ``"linf"``, ``"l2"``, ``"l1"`` or ``"l0"``.
+        eps: radius on the [0, 1] pixel scale, in L0 a number of pixels; a column [n, 1, 1, 1] where
+            each image has its own.
         target: class to reach an image, int64 [n]; None for an untargeted attack, whose goal is any
             class but the true one.
     """
@@ -51,11 +59,15 @@ class Threat:
         """
         if self.norm == "l1":
             return (x + project_l1_in_box(x_adv - x, x, self.eps)).clamp(0.0, 1.0)
+        if self.norm == "l0":
+            return nearest_l0_in_box(x_adv, x, self.eps)
         return (x + self.geometry.project(x_adv - x, self.eps)).clamp(0.0, 1.0)
 
     def to_hyperplane(self, x: Tensor, normal: Tensor, offset: Tensor) -> Tensor:
         """Smallest perturbation of ``x`` [n, C, H, W] to ``normal . z = offset``, in the box."""
-        flat = project_on_hyperplane(x.flatten(1), normal.flatten(1), offset, self.norm)
+        flat = project_on_hyperplane(
+            x.flatten(1), normal.flatten(1), offset, self.norm, channels=x.shape[1]
+        )
         return flat.view_as(x)
 
     def distance_to_hyperplane(self, x: Tensor, normal: Tensor, offset: Tensor) -> Tensor:
@@ -72,7 +84,9 @@ class Threat:
         return away.masked_fill((gain == 0) & (need > 0), torch.inf)
 
     def random_start(self, x: Tensor, random: SampleRandom) -> Tensor:
-        """A point drawn uniformly from the ball, clipped to the box."""
+        """A point drawn uniformly from the ball, clipped to the box; in L0 random pixels of random
+        colours.
+        """
         return (x + self.geometry.random(x, self.eps, random)).clamp(0.0, 1.0)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:

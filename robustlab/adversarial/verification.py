@@ -65,7 +65,8 @@ class Verdict:
 def to_8bit(x_adv: Tensor, clean_8bit: Tensor, threat: Threat) -> Tensor:
     """The pixels a PNG would hold, uint8, every level rounded towards the clean pixel.
 
-    Rounding towards the clean pixel never enlarges a perturbation. A level within 5e-5 of an
+    Rounding towards the clean pixel never enlarges a perturbation: in L0 no pixel is added, since
+    one that did not change is less than a level away from the clean one. A level within 5e-5 of an
     integer is that integer in float32 dress. Where the clean image was not on the 8-bit grid, an
     Linf perturbation is cut to the budget around the clean 8-bit pixel.
     """
@@ -81,7 +82,11 @@ def to_8bit(x_adv: Tensor, clean_8bit: Tensor, threat: Threat) -> Tensor:
 
 
 def budget_slack(x: Tensor, threat: Threat) -> float:
-    """How far beyond eps a perturbation may measure for float32 rounding alone."""
+    """How far beyond eps a perturbation may measure for float32 rounding alone; 0 in L0, where a
+    pixel is changed or it is not.
+    """
+    if threat.norm == "l0":
+        return 0.0
     power = {"linf": 0.0, "l2": 0.5, "l1": 1.0}[threat.norm]
     return float(threat.eps) * _RELATIVE_SLACK + _PIXEL_SLACK * math.pow(x[0].numel(), power)
 

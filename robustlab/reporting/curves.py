@@ -180,7 +180,8 @@ def _frame(axes: Axes, ticks: dict[float, str], norm: str | None, size: tuple[in
         if all(abs(value - other) > room for other in kept):
             kept.append(value)
     axes.set_xticks(kept, [ticks[v] for v in kept])
-    axes.figure.supxlabel(f"eps ({norm_name(norm)})", fontsize=13, color=MUTED)
+    unit = f"{norm_name(norm)}, pixels" if norm == "l0" else norm_name(norm)
+    axes.figure.supxlabel(f"eps ({unit})", fontsize=13, color=MUTED)
 
 
 def _title(story: Story) -> str:

@@ -117,17 +117,17 @@ def radii(story: Story) -> Section | None:
     return Section("radii", "How close is the boundary?", _title(next(iter(found.values()))), body)
 
 
-def written(found: Rate, unit: float = 1.0) -> str:
-    """A radius with its interval to three digits, in units of ``unit``."""
-    value, low, high = (_digits(v / unit) for v in (found.value, found.low, found.high))
+def written(found: Rate, unit: float = 1.0, norm: str | None = None) -> str:
+    """A radius with its interval to three digits, in units of ``unit``; in L0 whole pixels."""
+    value, low, high = (_digits(v / unit, norm) for v in (found.value, found.low, found.high))
     return f"{value} [{low}, {high}]"
 
 
-def _digits(value: float) -> str:
-    """Three significant digits; infinity in a word."""
+def _digits(value: float, norm: str | None = None) -> str:
+    """Three significant digits, a count of pixels as it is; infinity in a word."""
     if math.isinf(value):
         return "beyond"
-    if value == 0 or math.isnan(value):
+    if value == 0 or math.isnan(value) or norm == "l0":
         return f"{value:g}"
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
@@ -137,29 +137,32 @@ def _title(found: Sequence[Radii]) -> str:
     ranked = sorted(found, key=lambda r: (r.median.value, r.backbone))
     shown = ranked if len(ranked) < 3 else [ranked[0], ranked[-1]]
     norm = norm_name(found[0].norm)
-    reached = [
-        f"eps {written(r.median)} for {code(r.backbone)}"
-        for r in shown
-        if math.isfinite(r.median.value)
-    ]
+    reached = [f"{_size(r)} for {code(r.backbone)}" for r in shown if math.isfinite(r.median.value)]
     if not reached:
         return f"No search found a perturbation for half of the images ({norm})"
     return f"Half of the images fall within {', '.join(reached)} ({norm})"
 
 
+def _size(one: Radii) -> str:
+    """The median as a size: ``eps 0.1 [0.09, 0.12]``, ``5 [4, 6] pixels``."""
+    median = written(one.median, norm=one.norm)
+    return f"{median} pixels" if one.norm == "l0" else f"eps {median}"
+
+
 def _figure(story: Story, found: Sequence[Radii], place: int) -> dict[str, Any]:
     norm = found[0].norm
-    alt = "; ".join(f"{r.backbone}: median {written(r.median)}" for r in found)
+    alt = "; ".join(f"{r.backbone}: median {written(r.median, norm=norm)}" for r in found)
     alt = f"Histograms of the smallest perturbation found ({norm_name(norm)}). {alt}."
     return {
         "norm": norm_name(norm),
-        "pixels": norm == "linf",
+        "in_levels": norm == "linf",
+        "counts": norm == "l0",
         "found": [
             {
                 "radii": r,
-                "median": written(r.median),
+                "median": written(r.median, norm=norm),
                 "levels": written(r.median, 1 / 255),
-                "smallest": _digits(r.smallest),
+                "smallest": _digits(r.smallest, norm),
             }
             for r in found
         ],
@@ -182,7 +185,8 @@ def _draw(
     """One histogram below the other on one scale, so that a shift is seen."""
     finite = np.concatenate([r.radius[np.isfinite(r.radius)] for r in found])
     largest = float(finite.max(initial=0.0)) or 1.0
-    edges = np.linspace(0.0, largest, size[1] + 1)
+    norm = found[0].norm
+    edges = whole(largest, size[1]) if norm == "l0" else np.linspace(0.0, largest, size[1] + 1)
     with canvas(size[0], 60 + ROW * len(found)) as figure:
         rows: Any = figure.subplots(len(found), 1, sharex=True, squeeze=False)[:, 0]
         counts = [np.histogram(r.radius[np.isfinite(r.radius)], edges)[0] for r in found]
@@ -190,12 +194,19 @@ def _draw(
         for axes, one, count in zip(rows, found, counts, strict=True):
             _histogram(story, axes, one, edges, count, most)
             axes.tick_params(axis="x", length=0 if axes is not rows[-1] else 3)
-        rows[-1].set_xlim(0, largest * 1.02)
-        figure.supxlabel(
-            f"smallest perturbation found ({norm_name(found[0].norm)})", fontsize=13, color=MUTED
-        )
+        rows[-1].set_xlim(min(0.0, edges[0]), edges[-1] + 0.02 * largest)
+        if norm == "l0":
+            rows[-1].xaxis.get_major_locator().set_params(integer=True)
+        unit = f"{norm_name(norm)}, pixels" if norm == "l0" else norm_name(norm)
+        figure.supxlabel(f"smallest perturbation found ({unit})", fontsize=13, color=MUTED)
         figure.supylabel(f"{story.evidence.noun}", fontsize=13, color=MUTED)
         return inline(figure, prefix, alt)
+
+
+def whole(largest: float, bins: int) -> NDArray[np.float64]:
+    """Edges of at most ``bins`` bins around whole numbers, 0 to ``largest``, each as many wide."""
+    wide = math.ceil((largest + 1) / bins)
+    return np.arange(-0.5, largest + 0.5 + wide, wide)
 
 
 def _histogram(
@@ -209,7 +220,7 @@ def _histogram(
         axes.axvspan(middle.low, min(middle.high, right), color=style.colour, alpha=0.18, lw=0)
         axes.axvline(middle.value, color=INK, lw=1.4)
     name = one.backbone if len(one.backbone) <= LETTERS else f"{one.backbone[: LETTERS - 1]}…"
-    note = f"{name}\nmedian {written(middle)}"
+    note = f"{name}\nmedian {written(middle, norm=one.norm)}"
     if one.without:
         note += f"; {one.without} without a radius"
     axes.set_title(note, loc="left", fontsize=12, color=INK, pad=3)

@@ -18,7 +18,7 @@ from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.registry import resolve
 
-EPS = {"linf": ["0.05", "0.15"], "l2": ["0.5", "1.5"], "l1": ["4", "12"]}
+EPS = {"linf": ["0.05", "0.15"], "l2": ["0.5", "1.5"], "l1": ["4", "12"], "l0": ["4px", "10px"]}
 # Parameters that keep a search short, and those that an attack cannot do without.
 SMALL = {"steps": 8, "queries": 40, "targets": 2, "rounds": 3}
 NEEDED = {
@@ -27,7 +27,7 @@ NEEDED = {
 }
 UNTARGETED = ("autoattack",)
 # Whose searches are made of others, or long: everyday they are tried in one norm alone.
-LONG = ("apgdt", "autoattack", "bisection", "ensemble", "fab", "fabt", "square")
+LONG = ("apgdt", "autoattack", "bisection", "ensemble", "fab", "fabt", "sparse_rs", "square")
 MATRIX = [
     pytest.param(
         entry.name,
@@ -69,7 +69,7 @@ def test_gradient_attacks_beat_the_control(
 ) -> None:
     if catalogue.entries()[name].facts["knowledge"] == "none":
         return
-    many = {"queries": 800} if name == "square" else {}
+    many = {"queries": 800} if name in ("square", "sparse_rs") else {}
     found = _attack(name, norm, None, **many)(lenet, digits).verified.sum()
     noise = _attack("noise", norm, None)(lenet, digits).verified.sum()
     assert found > noise + 5

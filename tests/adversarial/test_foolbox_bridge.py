@@ -31,7 +31,7 @@ def test_parameters_are_foolboxs_own() -> None:
         ("L2CarliniWagnerAtack", {}, "did you mean 'L2CarliniWagnerAttack'"),
         ("L2CarliniWagnerAttack", {"step": 3}, "did you mean 'steps'"),
         ("L2CarliniWagnerAttack", {"norm": "linf"}, "not one of its norms"),
-        ("L0FMNAttack", {}, "norm that is not built yet"),
+        ("SpatialAttack", {}, "measures no norm that the lab has; take one in linf, l2, l1, l0"),
         ("HopSkipJumpAttack", {"norm": "linf"}, "measures l2, not linf"),
     ],
 )
@@ -67,6 +67,7 @@ def test_it_finds_what_foolbox_finds(lenet: Backbone, digits: Data) -> None:
         ("LinfPGD", {"eps": ["0.05", "0.1"], "steps": 10}),
         ("L2CarliniWagnerAttack", {"eps": ["1", "2"], "steps": 15, "binary_search_steps": 2}),
         ("DDNAttack", {"eps": ["1", "2"], "steps": 15}),
+        ("L0FMNAttack", {"eps": ["4px", "9px"], "steps": 15}),
         ("L2AdditiveGaussianNoiseAttack", {"eps": ["2", "6"]}),
     ],
 )

@@ -70,7 +70,9 @@ CASES = [
         True,
     ),
     ("PointwiseAttack", "l1", {"l2_binary_search": False}, "decision", True),
+    ("PointwiseAttack", "l0", {"l2_binary_search": False}, "decision", True),
     ("SaltAndPepperNoiseAttack", "l2", {"steps": 60}, "decision", True),
+    ("SaltAndPepperNoiseAttack", "l0", {"steps": 60}, "decision", True),
     ("GaussianBlurAttack", "l2", {"steps": 60}, "decision", False),
     ("L2ContrastReductionAttack", "l2", {}, "none", False),
     ("BinarySearchContrastReductionAttack", "l2", {}, "decision", False),
@@ -79,6 +81,7 @@ CASES = [
 EXTRA = [
     pytest.param(name, norm, BRENDEL_BETHGE, "gradient", True, marks=needs_numba)
     for name, norm in [
+        ("L0BrendelBethgeAttack", "l0"),
         ("L1BrendelBethgeAttack", "l1"),
         ("L2BrendelBethgeAttack", "l2"),
         ("LinfinityBrendelBethgeAttack", "linf"),
@@ -86,7 +89,7 @@ EXTRA = [
 ]
 ALL = [*(pytest.param(*case, id=f"{case[0]}-{case[1]}") for case in CASES), *EXTRA]
 # Two budgets: small, and one that some images' answer fits.
-EPS = {"linf": ["0.1", "0.4"], "l2": ["1", "14"], "l1": ["4", "80"]}
+EPS = {"linf": ["0.1", "0.4"], "l2": ["1", "14"], "l1": ["4", "80"], "l0": ["4px", "120px"]}
 
 
 def made(name: str, norm: str, params: dict[str, Any], **more: Any) -> Any:
@@ -142,7 +145,7 @@ RANDOM = [pytest.param(*case[:3], id=f"{case[0]}-{case[1]}") for case in CASES i
 def test_an_images_answer_does_not_depend_on_its_companions(
     lenet: Backbone, digits: Data, name: str, norm: str, params: dict[str, Any]
 ) -> None:
-    widest = {"linf": "1", "l2": "32", "l1": "1000"}[norm]
+    widest = {"linf": "1", "l2": "32", "l1": "1000", "l0": "1024"}[norm]
     attack = replace(made(name, norm, params), eps=[widest])
     few = some(digits, name, 4)
     check_companions(attack, lenet, few)
@@ -156,7 +159,7 @@ def direct(attack: Any, backbone: Backbone, data: Data, row: int) -> bool:
     model = foolbox.PyTorchModel(backbone.network, bounds=(0, 1), device="cpu")
     x = torch.tensor(data.batch(np.array([row])))
     y = torch.tensor(np.asarray(data.labels)[[row]])
-    eps = float(attack.eps[-1])
+    eps = attack.budgets(data.shape)[-1].value
     scale = "smallest" if attack.minimum_norm else repr(eps)
     rng = SampleRandom(0, [data.ids[row]], attack.norm, scale, 0)
     with seeded(int(rng.narrow([0]).integers(2**31)[0])):
@@ -244,7 +247,7 @@ def counted(attack: Attack, backbone: Backbone, data: Data) -> tuple[int, np.nda
     x = torch.tensor(data.batch(np.arange(len(data))))
     y = torch.tensor(np.asarray(data.labels))
     access = Access(network, len(x))
-    threat = Threat(attack.norm, float(attack.eps[0]))
+    threat = Threat(attack.norm, attack.budgets(data.shape)[0].value)
     with torch.no_grad():
         attack.search(access, x, y, x, threat, SampleRandom(0, list(data.ids)))
     return network.passes, access.forward_passes + access.backward_passes
@@ -255,6 +258,7 @@ SETTINGS = [
     ("FGSM", {}),
     ("LinfPGD", {"steps": 7}),
     ("L1FMNAttack", {"steps": 7}),
+    ("L0FMNAttack", {"steps": 7, "eps": "1px"}),
     ("NewtonFoolAttack", {"steps": 7}),
     ("MIFGSM", {"steps": 7}),
     ("SparseL1DescentAttack", {"steps": 7}),

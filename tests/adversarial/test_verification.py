@@ -111,6 +111,7 @@ NORM_EPS = st.one_of(
     st.tuples(st.just("linf"), st.sampled_from([1 / 255, 8 / 255, 0.1, 0.0125, 0.3])),
     st.tuples(st.just("l2"), st.floats(0.1, 3)),
     st.tuples(st.just("l1"), st.floats(0.5, 20)),
+    st.tuples(st.just("l0"), st.integers(1, 36)),
 )
 
 

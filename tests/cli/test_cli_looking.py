@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
         ),
         ("probes", ["clean"]),
         ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
-        ("suites", ["autoattack", "quick", "standard"]),
+        ("suites", ["autoattack", "l0", "quick", "standard"]),
         ("data", [form for form, _ in SOURCES]),
         ("recipes", sorted(path.stem for path in shelf.recipes().glob("*.toml"))),
     ],

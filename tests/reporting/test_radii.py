@@ -109,6 +109,40 @@ def test_what_is_beyond_all_that_was_tried():
     assert written(nothing.median) == "0 [0, beyond]"
 
 
+def pixels(radius):
+    return replace(make(radius), norm="l0")
+
+
+def test_pixels_are_whole_and_named():
+    one = pixels([0, 3, 3, 4, 4, 5, 9, math.inf])
+    assert written(one.median, norm="l0") == "4 [0, beyond]"
+    assert (
+        view._title([one]) == "Half of the images fall within 4 [0, beyond] pixels for `net` (L0)"
+    )
+    assert view._title([replace(one, norm="linf")]) != view._title([one])
+
+
+@pytest.mark.parametrize(("largest", "bins"), [(1, 40), (12, 22), (22, 22), (784, 40), (0, 22)])
+def test_bins_hold_equally_many_whole_numbers(largest, bins):
+    edges = view.whole(float(largest), bins)
+    assert len(edges) - 1 <= bins
+    held = np.histogram(np.arange(largest + 1), edges)[0]
+    assert held.sum() == largest + 1
+    assert set(held[:-1].tolist()) <= {held[0]}
+    if 2 <= largest < bins:  # mutant: edges that know nothing of whole numbers
+        other = np.histogram(np.arange(largest + 1), np.linspace(0, largest, bins + 1))[0]
+        assert len(set(other[:-1].tolist())) > 1
+
+
+@pytest.mark.parametrize("radius", [[3.0] * 8, [0.0, 700.0, math.inf], [math.inf] * 8])
+def test_radii_in_pixels_are_drawn(attacked, radius):
+    story = Story.of(attacked.results)
+    one = replace(pixels(radius), backbone="lenet5-max@digits")
+    drawn = str(view._draw(story, [one], (370, 22), "r", "alt"))
+    assert "nan" not in drawn
+    assert drawn.startswith("<svg")
+
+
 @pytest.mark.parametrize("radius", [[math.inf] * 8, [0.0] * 8, [0.1], [0.0, math.inf]])
 def test_odd_radii_are_drawn(attacked, radius):
     story = Story.of(attacked.results)

@@ -75,7 +75,8 @@ def _reasons(case: Case, lost: Rows, asked: Rows) -> Rows:
     for index in np.unique(last):
         places = np.flatnonzero(last == index)
         rows = asked[places]
-        if case.budgets[index] * 255 < 1 - 1e-6:  # a single level of a single pixel is too much
+        # A single level of a single pixel is too much; one pixel in L0 is not.
+        if case.budgets[index] * 255 < 1 - 1e-6:
             reasons[places] = "budget"
             continue
         x, clean, y = case.images(rows)
@@ -93,6 +94,8 @@ def _neighbours(x_adv: Tensor, clean_8bit: Tensor, threat: Threat) -> Iterator[T
     """8-bit images near a candidate: nearest, away from the clean image, stretched to eps."""
     clean = clean_8bit.double()
     change = x_adv.double() * 255.0 - clean
+    if threat.norm == "l0":  # what lies between two levels already is no change
+        change = change.masked_fill(change.abs() <= 0.5, 0.0)
     most = float(threat.eps) * 255.0 + 1e-6 if threat.norm == "linf" else 255.0
     for steps in (change.round(), change.sign() * change.abs().sub(1e-4).ceil()):
         yield (clean + steps.clamp(-int(most), int(most))).clamp(0, 255)
