@@ -32,7 +32,7 @@ from robustlab.registry import Registered
 from robustlab.seeding import seeded
 from robustlab.units import NORMS
 
-__all__ = ["FoolboxAttack", "resolve"]
+__all__ = ["FoolboxAttack", "names", "resolve"]
 
 _AT_LEAST_ONE = (
     *("steps", "binary_search_steps", "directions", "repeats", "population"),
@@ -48,6 +48,7 @@ class FoolboxAttack(Attack):
     """Base of the bridged attacks; `resolve` makes one subclass for each foolbox attack."""
 
     family: ClassVar[Family]
+    bounded: ClassVar[bool] = True
     foolbox_class: ClassVar[Any] = None
     foolbox_parameters: ClassVar[tuple[str, ...]] = ()
 
@@ -148,6 +149,16 @@ def resolve(name: str) -> Registered:
     )
 
 
+def names() -> list[str]:
+    """The attacks of foolbox that can be run by name, each once; some have short names besides."""
+    found = []
+    for name, cls in sorted(_available().items()):
+        with contextlib.suppress(BadRequest):
+            _attack_class(name)
+            found += [name] if name == cls.__name__ else []
+    return found
+
+
 @cache
 def _foolbox() -> Any:
     """Foolbox, imported when first used; it imports a SciPy name that SciPy has deprecated."""
@@ -192,6 +203,7 @@ def _attack_class(name: str) -> type[FoolboxAttack]:
         "family": facts,
         "knowledge": facts.knowledge,
         "paper": facts.paper,
+        "bounded": facts.bounded,
         "minimum_norm": issubclass(cls, _foolbox().attacks.base.MinimizationAttack),
         "foolbox_class": cls,
         "foolbox_parameters": tuple(parameters),
@@ -230,8 +242,9 @@ def _norms(name: str, cls: Any) -> tuple[str, ...]:
         raise BadRequest(
             f"foolbox:{name} measures no norm that the lab has; take one in {', '.join(NORMS)}"
         )
-    # HopSkipJump chooses its norm by a parameter of its own.
-    return (norm, *(n for n in NORMS if n != norm)) if own is not cls.distance else (norm, *also)
+    # HopSkipJump chooses between two norms by a parameter of its own.
+    chosen = tuple(n for n in ("linf", "l2") if n != norm) if own is not cls.distance else ()
+    return (norm, *chosen, *also)
 
 
 def _norm_of(distance: Any) -> str | None:
