@@ -39,8 +39,8 @@ def attack(
     Args:
         name: an attack of the catalogue, ``"foolbox:NAME"`` or ``"./mine.py:name"``.
         backbone, data: objects, or references as in a suite.
-        eps: a budget or a list of them on the [0, 1] scale, as ``"8/255"``.
-        norm: ``"linf"`` (the usual default), ``"l2"`` or ``"l1"``.
+        eps: a budget or a list of them on the [0, 1] scale, as ``"8/255"``; in L0 as ``"5px"``.
+        norm: ``"linf"`` (the usual default), ``"l2"``, ``"l1"`` or ``"l0"``.
         seed: with each image's id it decides all randomness.
         batch: images on the device at a time.
         fast: search on the fast copy (batch norm folded, channels-last) instead of a plain one.

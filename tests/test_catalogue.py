@@ -72,6 +72,8 @@ def test_the_shipped_names():
         "fmn",
         "noise",
         "pgd",
+        "sigma_zero",
+        "sparse_rs",
         "square",
     ]
 

@@ -172,7 +172,7 @@ def test_not_text(tmp_path):
     ("name", "told"),
     [
         ("quik", "no suite 'quik'; did you mean 'quick'?"),
-        ("zzz", "there is autoattack, quick, standard (or the path of a TOML file)"),
+        ("zzz", "there is autoattack, l0, quick, standard (or the path of a TOML file)"),
         ("nowhere/zzz.toml", "there is no file 'nowhere/zzz.toml', seen from "),
     ],
 )

@@ -230,14 +230,16 @@ def _parameters(cls: Any) -> dict[str, tuple[Any, Any]]:
 
 def _norms(name: str, cls: Any) -> tuple[str, ...]:
     """Norms the attack can be held against, its usual one first."""
+    also = family(cls).also
     if issubclass(cls, _foolbox().attacks.base.FlexibleDistanceMinimizationAttack):
-        return NORMS  # Pointwise among them, though its constructor does not ask
+        # Pointwise among them, though its constructor does not ask.
+        return (*also, *(n for n in NORMS if n not in also))
     own = getattr(cls, "distance", None)
     # A required parameter, a package that is missing, no distance: the class must say it.
     with contextlib.suppress(TypeError, ImportError, AttributeError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         own = cls().distance
-    norm, also = _norm_of(own), family(cls).also
+    norm = _norm_of(own)
     if norm is None:
         raise BadRequest(
             f"foolbox:{name} measures no norm that the lab has; take one in {', '.join(NORMS)}"

@@ -28,7 +28,8 @@ class Family:
         random: whether a second try can differ; ``None``: the parameter ``random_start`` says it.
         goal: ``"any"``, ``"untargeted"`` or ``"targeted"`` alone.
         refused: why the lab cannot run it; empty where it can.
-        also: norms in which its answer may be held, beside the one that it makes small itself.
+        also: norms against which its answer may be held besides its own, as its search does not
+            depend on them. Foolbox counts values in L0, the lab counts pixels.
         extra: the lab's optional extra with what foolbox needs for it.
     """
 
@@ -159,6 +160,7 @@ FAMILIES: dict[str, Family] = {
         "decision",
         True,
         bounded=False,
+        also=("l0",),
     ),
     "projected_gradient_descent": Family(
         "Madry, Makelov, Schmidt, Tsipras, Vladu 2018, arXiv:1706.06083", _steps(2), random=None
@@ -168,7 +170,7 @@ FAMILIES: dict[str, Family] = {
         _steps(1, 2),
         "decision",
         True,
-        also=("l0",),  # every pixel that it moves goes to black or white
+        also=("l0", "l1", "linf"),  # every pixel that it moves goes to black or white
     ),
     "sparse_l1_descent_attack": Family(
         "Tramer, Boneh 2019, arXiv:1904.13000", _steps(2), random=None

@@ -27,13 +27,25 @@ NEEDED = {
 }
 UNTARGETED = ("autoattack",)
 # Whose searches are made of others, or long: everyday they are tried in one norm alone.
-LONG = ("apgdt", "autoattack", "bisection", "ensemble", "fab", "fabt", "sparse_rs", "square")
+LONG = (
+    "apgdt",
+    "autoattack",
+    "bisection",
+    "ensemble",
+    "fab",
+    "fabt",
+    "sigma_zero",
+    "sparse_rs",
+    "square",
+)
 MATRIX = [
     pytest.param(
         entry.name,
         norm,
         target,
-        marks=[pytest.mark.slow] if entry.name in LONG and (norm, target) != ("linf", None) else [],
+        marks=[pytest.mark.slow]
+        if entry.name in LONG and (norm, target) != (entry.facts["norms"][0], None)
+        else [],
     )
     for entry in catalogue.entries().values()
     if entry.kind == "attack"

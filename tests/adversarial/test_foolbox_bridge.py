@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,6 +78,38 @@ def test_bridged_attacks_keep_the_contract(
     registered = resolve(f"foolbox:{name}")
     made = registered.obj(**bind(registered, params))
     testing.check_attack(made, lenet, digits.subset(np.arange(12)))
+
+
+@pytest.mark.parametrize("name", ["PointwiseAttack", "SaltAndPepperNoiseAttack", "L0FMNAttack"])
+def test_few_pixels_by_foolbox_are_counted_by_the_lab(
+    lenet: Backbone, digits: Data, name: str
+) -> None:
+    few = digits.subset(np.arange(3))
+    steps = {"steps": 30} if name != "PointwiseAttack" else {}
+    found = attack(f"foolbox:{name}", lenet, few, norm="l0", eps=["2px", "1024px"], **steps)
+    clean = torch.tensor(few.batch(np.arange(3)))
+    changed = (torch.tensor(np.asarray(found.images[1])) != clean).any(dim=1).flatten(1).sum(dim=1)
+    right = found.verified[1] & found.clean_correct
+    assert right.any()
+    assert (found.distance[1][right] == changed.numpy()[right]).all()
+    assert (found.verified[0] <= (found.distance[1] <= 2)).all()
+
+
+def test_values_are_not_pixels() -> None:
+    """Foolbox counts each channel; a budget of one pixel holds three of its values."""
+    from robustlab.adversarial.geometry import distance
+
+    x = torch.zeros(1, 3, 2, 2)
+    x_adv = x.clone()
+    x_adv[0, :, 0, 0] = 1.0
+    assert float(_foolbox().distances.l0(_ep(x), _ep(x_adv)).raw) == 3
+    assert float(distance(x_adv, x, "l0")) == 1
+
+
+def _ep(x: torch.Tensor) -> Any:
+    import eagerpy
+
+    return eagerpy.astensor(x)
 
 
 def test_batches_make_companions_matter_and_say_so(lenet: Backbone, digits: Data) -> None:

@@ -221,6 +221,19 @@ def test_8_bits_add_no_pixel() -> None:
     assert _added_by_rounding(lambda x_adv, clean, threat: (x_adv * 255).to(torch.uint8)) > 0
 
 
+@pytest.mark.parametrize(("norm", "adds"), [("l0", False), ("l2", True)])
+def test_what_is_tried_near_a_candidate_changes_no_other_pixel(norm: str, adds: bool) -> None:
+    """Clean images lie between two levels. Mutant: neighbours as of another norm."""
+    from robustlab.adversarial.belief.rounding import _neighbours
+
+    x = torch.rand(20, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    clean = (x * 255).round().to(torch.uint8)
+    x_adv = Threat("l0", 4.0).constrain(x + torch.randn(x.shape), x)
+    near = list(_neighbours(x_adv, clean, Threat(norm, 4.0)))
+    most = max(float(distance(pixels, clean, "l0").max()) for pixels in near)
+    assert (most > 4) == adds
+
+
 def test_a_budget_is_found_by_its_text_and_by_its_number(lenet: Backbone, digits: Data) -> None:
     found = attack("noise", lenet, digits.subset([0, 1]), norm="l0", eps=["5px", "9"])
     assert list(found.robust_accuracy) == ["5px", "9"]

@@ -108,6 +108,8 @@ _TRIES: list[tuple[str, dict[str, Any]]] = [
     ("pgd", {"steps": 3}),
     ("apgd", {"steps": 5}),
     ("square", {"queries": 5}),
+    ("sparse_rs", {"queries": 5, "eps": "1px"}),
+    ("sigma_zero", {"steps": 3, "aimed": 1, "shrinking": 2, "putback": 0, "eps": "1px"}),
     ("foolbox:LinfProjectedGradientDescentAttack", {"steps": 3}),
 ]
 
@@ -115,7 +117,7 @@ _TRIES: list[tuple[str, dict[str, Any]]] = [
 def _times(name: str, params: dict[str, Any], backbone: Backbone, data: Data) -> float:
     """How many times the passes of one draw are counted with seven."""
     one, many = (
-        attack(name, backbone, data.subset(np.arange(6)), eps="0.02", eot=k, **params)
+        attack(name, backbone, data.subset(np.arange(6)), eot=k, **{"eps": "0.02", **params})
         for k in (1, 7)
     )
     both = one.clean_correct & many.clean_correct & ~one.verified[0] & ~many.verified[0]

@@ -35,6 +35,8 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
                 "fmn",
                 "noise",
                 "pgd",
+                "sigma_zero",
+                "sparse_rs",
                 "square",
             ],
         ),

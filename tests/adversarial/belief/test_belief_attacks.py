@@ -122,6 +122,24 @@ def test_no_false_alarm_in_other_norms_and_samples(name: str, norm: str) -> None
             assert [f"{used}: {f.detector}: {f.sentence}" for f in wrong] == []
 
 
+FEW: list[tuple[str, Mapping[str, Any]]] = [
+    ("sigma_zero", {}),
+    ("pgd", {}),
+    ("pgd", {"steps": 20, "loss": "margin", "step_size": 0.5}),
+    ("sparse_rs", {"queries": 200}),
+    ("noise", {"restarts": 2}),
+]
+
+
+@pytest.mark.parametrize("name", ["lenet5-max", "lenet5-robust", "mlp"])
+@pytest.mark.parametrize(("used", "params"), FEW, ids=lambda value: str(value)[:24])
+def test_no_false_alarm_where_few_pixels_change(
+    used: str, params: Mapping[str, Any], name: str, some: Data
+) -> None:
+    found = attack(used, f"{name}@digits", some, eps=["1px", "4px", "9px"], norm="l0", **params)
+    assert [f for f in doubts(found) if f.detector not in COUNTED or f.level == "red"] == []
+
+
 def test_what_is_counted_is_there(net: Backbone, some: Data) -> None:
     found = attack("fmn", net, some, eps="0.1", steps=40)
     lost = (found.verified & ~found.verified_8bit & found.attackable).any(axis=0)
