@@ -86,7 +86,9 @@ def test_shipped(name):
 
 
 def test_shipped_names():
-    assert sorted(shipped_suites()) == ["autoattack", "l0", "quick", "standard"]
+    assert sorted(shipped_suites()) == [
+        *("autoattack", "blackbox", "l0", "l1", "l2", "linf", "quick", "standard")
+    ]
 
 
 def test_sweep():
@@ -172,7 +174,7 @@ def test_not_text(tmp_path):
     ("name", "told"),
     [
         ("quik", "no suite 'quik'; did you mean 'quick'?"),
-        ("zzz", "there is autoattack, l0, quick, standard (or the path of a TOML file)"),
+        ("zzz", f"there is {', '.join(sorted(shipped_suites()))} (or the path of a TOML file)"),
         ("nowhere/zzz.toml", "there is no file 'nowhere/zzz.toml', seen from "),
     ],
 )

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
         ),
         ("probes", ["clean"]),
         ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
-        ("suites", ["autoattack", "l0", "quick", "standard"]),
+        ("suites", ["autoattack", "blackbox", "l0", "l1", "l2", "linf", "quick", "standard"]),
         ("data", [form for form, _ in SOURCES]),
         ("recipes", sorted(path.stem for path in shelf.recipes().glob("*.toml"))),
     ],
