@@ -20,6 +20,10 @@ class AutoAttack(Attack):
     """
 
     paper: ClassVar[str] = "Croce and Hein 2020, arXiv:2003.01690; L1: 2021, arXiv:2103.01208"
+    cost: ClassVar[str] = (
+        "(targets + 1) * (2 * steps + 1) + 3 * targets * steps + queries + 10; "
+        "plus, rand and L1: the sum of their attacks"
+    )
 
     version: str = "standard"
     """standard, plus or rand"""

@@ -22,6 +22,7 @@ class Bisection(Attack):
     """
 
     minimum_norm: ClassVar[bool] = True
+    cost: ClassVar[str] = "1811 * rounds + 8; of apgdt (L1: 1829), another attack has its own"
 
     attack: str = "apgdt"
     """the attack of a fixed budget, by name"""

@@ -17,6 +17,7 @@ class Ensemble(Attack):
     """
 
     paper: ClassVar[str] = "Croce and Hein 2020, arXiv:2003.01690, section 5"
+    cost: ClassVar[str] = "their sum"
 
     attacks: list[Any]
     """names, or tables such as {use = "pgd", steps = 100, restarts = 5}"""

@@ -147,6 +147,23 @@ def described(name: str) -> catalogue.Entry:
     )
     facts = {key: getattr(found.obj, key, None) for key in ("norms", "knowledge", "paper")}
     doc = inspect.getdoc(found.obj) or ""
+    cost = _passes(found.obj, hints) if found.kind == "attack" else ""
     return catalogue.Entry(
-        found.name, found.kind, found.obj.__module__, file, doc, parameters, facts
+        found.name, found.kind, found.obj.__module__, file, doc, parameters, facts, cost
     )
+
+
+def _passes(cls: Any, slots: Mapping[str, _Slot]) -> str:
+    """Passes with all defaults, as text; empty where a parameter without one decides them.
+
+    Nothing is checked: what is missing on this machine must not keep an attack from being shown.
+    """
+    made = object.__new__(cls)
+    for name, slot in slots.items():
+        if not slot.required:
+            object.__setattr__(made, name, slot.default)
+    try:
+        text = str(made.passes())
+    except AttributeError:
+        return ""
+    return text if getattr(cls, "bounded", True) else f"{text}; a guess, it has no end of its own"

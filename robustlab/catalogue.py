@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from robustlab import shelf
+from robustlab import cost, shelf
 from robustlab.errors import BadRequest
 
 __all__ = ["Entry", "Parameter", "class_parameters", "entries", "read_file", "read_function"]
@@ -40,11 +40,17 @@ class Entry:
     doc: str
     parameters: tuple[Parameter, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)  # class constants: norms, knowledge, ...
+    cost: str = ""  # of an attack: passes an image at most, a formula of its parameters
 
     @property
     def summary(self) -> str:
         """First sentence of the documentation."""
         return self.doc.strip().split("\n\n")[0].replace("\n", " ")
+
+    @property
+    def passes(self) -> int | None:
+        """Passes an image at most with all defaults, in the first norm; None where none is told."""
+        return cost.evaluate(self.cost, {p.name: p.default for p in self.parameters})
 
 
 def _registered_name(node: ast.ClassDef | ast.FunctionDef) -> str | None:
@@ -114,6 +120,34 @@ def _inherited(
     return parameters | own, facts | own_facts
 
 
+def _cost(node: ast.ClassDef, classes: dict[str, ast.ClassDef], tree: ast.Module) -> str:
+    """The formula that stands nearest: said as a constant, or read from the method."""
+    base = ""
+    for parent in node.bases:
+        name = parent.attr if isinstance(parent, ast.Attribute) else getattr(parent, "id", "")
+        if name in classes:
+            base = _cost(classes[name], classes, tree)
+        elif name == "Attack":
+            base = _base_cost()
+    for statement in node.body:
+        if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == "cost":
+            return "" if statement.value is None else str(_literal(statement.value, node.name))
+    constants = {
+        ast.unparse(one.targets[0]): one.value for one in tree.body if isinstance(one, ast.Assign)
+    }
+    method = next((n for n in node.body if getattr(n, "name", "") == "passes"), None)
+    if not isinstance(method, ast.FunctionDef):
+        return base
+    return cost.formula(method, constants, base)
+
+
+@cache
+def _base_cost() -> str:
+    tree = ast.parse((shelf.HOME / "adversarial" / "base.py").read_text(encoding="utf-8"))
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Attack")
+    return _cost(node, {}, tree)
+
+
 @cache
 def _attack_base() -> tuple[dict[str, Parameter], dict[str, Any]]:
     file = shelf.HOME / "adversarial" / "base.py"
@@ -163,7 +197,16 @@ def read_file(file: Path, module: str = "") -> list[Entry]:
         if isinstance(node, ast.ClassDef):
             parameters, facts = _inherited(node, classes, file)
             found.append(
-                Entry(name, "attack", module, file, doc, tuple(parameters.values()), facts)
+                Entry(
+                    name,
+                    "attack",
+                    module,
+                    file,
+                    doc,
+                    tuple(parameters.values()),
+                    facts,
+                    _cost(node, classes, tree),
+                )
             )
         else:
             found.append(Entry(name, "probe", module, file, doc, _function_parameters(node, file)))

@@ -24,14 +24,15 @@ from robustlab.identity import (
     source_fingerprint,
 )
 
-__all__ = ["Registered", "own_names", "probe", "resolve"]
+__all__ = ["Registered", "bridged", "own_names", "probe", "resolve"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 _REGISTERED: dict[str, Registered] = {}
 _LOADED: dict[Path, str] = {}  # a user's file -> fingerprint of what was executed
 _USER_MODULE = "robustlab_user_"  # how the modules of users' files are called
-# Prefix -> module whose `resolve(name)` returns a Registered: another library's attacks by name.
+# Prefix -> module whose `resolve(name)` returns a Registered and whose `names()` lists what there
+# is: another library's attacks by name.
 _BRIDGES = {"foolbox": "robustlab.adversarial.foolbox_bridge"}
 
 
@@ -109,6 +110,16 @@ def own_names(kind: str) -> list[str]:
     """Names of ``kind`` that users registered in this process, in the order they did."""
     shipped = catalogue.entries()
     return [r.name for r in _REGISTERED.values() if r.kind == kind and r.name not in shipped]
+
+
+def bridged(prefix: str) -> list[str] | None:
+    """All attacks of another library as ``foolbox:NAME``; None where there is no such bridge.
+
+    Imports the library.
+    """
+    if prefix not in _BRIDGES:
+        return None
+    return [f"{prefix}:{name}" for name in importlib.import_module(_BRIDGES[prefix]).names()]
 
 
 def resolve(name: str) -> Registered:

@@ -14,7 +14,7 @@ from robustlab import shelf
 
 # Floor of every file or room, by its name inside robustlab/. A new one must be added here.
 FLOORS = {
-    0: "lazy errors units identity shelf environment atomic catalogue",
+    0: "lazy errors units identity shelf environment atomic cost catalogue",
     1: "statistics suite registry binding outcome record store randomness",
     2: "data backbones seeding",
     3: "adversarial training",

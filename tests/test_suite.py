@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from robustlab.errors import BadRequest
 from robustlab.suite import BackboneSpec, ProbeSpec, Suite, load_suite, shipped_suites
 
-SUITES = ["autoattack", "l0", "quick", "spatial", "standard", "transfer"]
+SUITES = [
+    *("autoattack", "blackbox", "l0", "l1", "l2", "linf", "quick", "spatial", "standard"),
+    "transfer",
+]
 
 # Round trip -----------------------------------------------------------------------------------
 

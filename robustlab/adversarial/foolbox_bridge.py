@@ -4,12 +4,16 @@ Foolbox draws its random numbers, and some of its stopping rules, a batch at a t
 image's result would depend on its companions. The bridge therefore gives it one image at a time,
 each with its own seed; ``batched = true`` trades that for speed and is said in the report.
 What comes back is a claim like any other: clipped to [0, 1] by the base and verified by the lab.
+What foolbox would find out while it runs is refused before: a package that is missing, a goal that
+the attack does not have, parameters that its constructor does not take.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
+import traceback
 import typing
 import warnings
 from functools import cache
@@ -20,6 +24,7 @@ from torch import Tensor
 
 from robustlab.adversarial.access import Access
 from robustlab.adversarial.base import Attack
+from robustlab.adversarial.foolbox_facts import Family, family
 from robustlab.adversarial.threats import Threat
 from robustlab.errors import BadRequest, choices
 from robustlab.randomness import SampleRandom
@@ -27,37 +32,12 @@ from robustlab.registry import Registered
 from robustlab.seeding import seeded
 from robustlab.units import NORMS
 
-__all__ = ["FoolboxAttack", "resolve"]
+__all__ = ["FoolboxAttack", "names", "resolve"]
 
-# What foolbox's attacks may see, by the module they stand in; all others follow gradients. Plain
-# noise knows nothing and is a control.
-_KNOWLEDGE = {
-    "additive_noise": "none",
-    "gen_attack": "score",
-    **dict.fromkeys(
-        (
-            "binarization",
-            "blended_noise",
-            "blur",
-            "boundary_attack",
-            "contrast",
-            "contrast_min",
-            "dataset_attack",
-            "hop_skip_jump",
-            "inversion",
-            "pointwise",
-            "saltandpepper",
-            "spatial_attack",
-        ),
-        "decision",
-    ),
-}
-# Whose search does not depend on the norm they are held against: they change as few values as they
-# can. Foolbox counts values in L0, the lab counts pixels, and the lab's verdict is what counts.
-_ANY_NORM = {
-    "PointwiseAttack": ("l0", "linf", "l2", "l1"),
-    "SaltAndPepperNoiseAttack": ("l2", "linf", "l1", "l0"),
-}
+_AT_LEAST_ONE = (
+    *("steps", "binary_search_steps", "directions", "repeats", "population"),
+    *("update_stats_every_k", "initial_gradient_eval_steps", "max_gradient_eval_steps"),
+)
 _OWN = ("eps", "norm", "target", "restarts", "early_exit", "batched")
 _BATCH_DEPENDENT = (
     "Batch-dependent: foolbox worked on whole batches, so another batch size may give other images."
@@ -67,7 +47,8 @@ _BATCH_DEPENDENT = (
 class FoolboxAttack(Attack):
     """Base of the bridged attacks; `resolve` makes one subclass for each foolbox attack."""
 
-    paper: ClassVar[str] = "Rauber et al. 2020, foolbox native, JOSS 5(53) 2607"
+    family: ClassVar[Family]
+    bounded: ClassVar[bool] = True
     foolbox_class: ClassVar[Any] = None
     foolbox_parameters: ClassVar[tuple[str, ...]] = ()
 
@@ -75,22 +56,41 @@ class FoolboxAttack(Attack):
     """let foolbox work on whole batches: faster, and an image's result depends on its companions"""
 
     def is_random(self) -> bool:
-        return True
+        random = self.family.random
+        return bool(getattr(self, "random_start", False)) if random is None else random
 
     def check(self) -> None:
-        if self.foolbox_class.__name__ in _ANY_NORM:
-            return
-        made = _norm_of(getattr(self._made(), "distance", None))
-        if made is not None and made != self.norm:
-            raise BadRequest(f"with these parameters it measures {made}, not {self.norm}")
+        for name in _AT_LEAST_ONE:
+            if hasattr(self, name):
+                self.at_least(name, 1)
+        gamma = getattr(self, "gamma", 1.0)
+        if gamma <= 0:
+            self.refuse(f"gamma must be above 0, not {gamma}")
+        self._check_goal()
+        if missing := _missing(self.foolbox_class):
+            extra = self.family.extra
+            self.refuse(f"foolbox needs {missing} for it; run pip install 'robustlab[{extra}]'")
+        try:
+            distance = getattr(self._made(), "distance", None)
+        except (AssertionError, TypeError, ValueError) as error:
+            self.refuse(f"foolbox does not take these parameters{f': {error}' * bool(str(error))}")
+        made = _norm_of(distance)
+        if made not in (None, self.norm) and self.norm not in self.family.also:
+            self.refuse(f"with these parameters it measures {made}, not {self.norm}")
+
+    def _check_goal(self) -> None:
+        if self.family.goal == "untargeted" and self.target is not None:
+            self.refuse("foolbox's attack knows no target; leave target out")
+        if self.family.goal == "targeted" and self.target is None:
+            self.refuse("foolbox's attack needs a target; give one, as target = 'next'")
 
     def notes(self) -> tuple[str, ...]:
         return (_BATCH_DEPENDENT,) if self.batched else ()
 
     def passes(self) -> int:
-        """A guess from foolbox's usual parameter names; it has no count of its own."""
-        steps = next((getattr(self, n) for n in ("steps", "iterations") if hasattr(self, n)), 1)
-        return 2 * int(steps) * int(getattr(self, "binary_search_steps", 1))
+        """Counted in `foolbox_facts`, for an image worked on alone; a guess where foolbox has no
+        end of its own, as in its Pointwise attack."""
+        return self.family.passes(self)
 
     def search(
         self, model: Access, x: Tensor, y: Tensor, start: Tensor, threat: Threat, rng: SampleRandom
@@ -110,7 +110,9 @@ class FoolboxAttack(Attack):
         values = {name: getattr(self, name) for name in self.foolbox_parameters}
         if "distance" in inspect.signature(self.foolbox_class).parameters:
             values["distance"] = getattr(_foolbox().distances, self.norm)
-        return self.foolbox_class(**values)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that compiling takes a while
+            return self.foolbox_class(**values)
 
     def _call(self, model: Access, x: Tensor, y: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
         foolbox = _foolbox()
@@ -127,9 +129,8 @@ class FoolboxAttack(Attack):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it found nothing shows in the claim
                 _, x_adv, success = self._made()(view, x, criterion, epsilons=eps)
-        except ValueError as error:
-            # An attack that starts from a misclassified image found none: it has no claim.
-            if "init_attack failed" not in str(error) or len(x) > 1:
+        except (AssertionError, ValueError) as error:
+            if len(x) > 1 or not _has_no_start(error):
                 raise
             return x, torch.zeros_like(y, dtype=torch.bool)
         return x_adv.detach(), success.bool()
@@ -146,6 +147,16 @@ def resolve(name: str) -> Registered:
     return Registered(
         f"foolbox:{name}", _attack_class(name), library=f"foolbox {version('foolbox')}"
     )
+
+
+def names() -> list[str]:
+    """The attacks of foolbox that can be run by name, each once; some have short names besides."""
+    found = []
+    for name, cls in sorted(_available().items()):
+        with contextlib.suppress(BadRequest):
+            _attack_class(name)
+            found += [name] if name == cls.__name__ else []
+    return found
 
 
 @cache
@@ -173,6 +184,11 @@ def _attack_class(name: str) -> type[FoolboxAttack]:
     if name not in available:
         raise BadRequest(f"foolbox has no attack {name!r}{choices(name, available)}")
     cls = available[name]
+    facts = family(cls)
+    if facts.refused:
+        raise BadRequest(
+            f"foolbox:{name} {facts.refused}, which a name cannot give; call foolbox for it"
+        )
     parameters = _parameters(cls)
     norms = _norms(name, cls)
     fields = {key: annotation for key, (annotation, _) in parameters.items()}
@@ -184,7 +200,10 @@ def _attack_class(name: str) -> type[FoolboxAttack]:
         **defaults,
         "norm": norms[0],
         "norms": norms,
-        "knowledge": _KNOWLEDGE.get(cls.__module__.rpartition(".")[2], "gradient"),
+        "family": facts,
+        "knowledge": facts.knowledge,
+        "paper": facts.paper,
+        "bounded": facts.bounded,
         "minimum_norm": issubclass(cls, _foolbox().attacks.base.MinimizationAttack),
         "foolbox_class": cls,
         "foolbox_parameters": tuple(parameters),
@@ -211,22 +230,42 @@ def _parameters(cls: Any) -> dict[str, tuple[Any, Any]]:
 
 def _norms(name: str, cls: Any) -> tuple[str, ...]:
     """Norms the attack can be held against, its usual one first."""
-    if name in _ANY_NORM:
-        return _ANY_NORM[name]
-    if "distance" in inspect.signature(cls).parameters:
-        return NORMS
+    also = family(cls).also
+    if issubclass(cls, _foolbox().attacks.base.FlexibleDistanceMinimizationAttack):
+        # Pointwise among them, though its constructor does not ask.
+        return (*also, *(n for n in NORMS if n not in also))
     own = getattr(cls, "distance", None)
-    with contextlib.suppress(TypeError):  # a required parameter: the class must say it
-        own = getattr(cls(), "distance", None)
+    # A required parameter, a package that is missing, no distance: the class must say it.
+    with contextlib.suppress(TypeError, ImportError, AttributeError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        own = cls().distance
     norm = _norm_of(own)
     if norm is None:
         raise BadRequest(
             f"foolbox:{name} measures no norm that the lab has; take one in {', '.join(NORMS)}"
         )
-    # HopSkipJump chooses its norm by a parameter of its own.
-    return (norm, *(n for n in NORMS if n != norm)) if own is not cls.distance else (norm,)
+    # HopSkipJump chooses between two norms by a parameter of its own.
+    chosen = tuple(n for n in ("linf", "l2") if n != norm) if own is not cls.distance else ()
+    return (norm, *chosen, *also)
 
 
 def _norm_of(distance: Any) -> str | None:
     power: Any = getattr(distance, "p", None)
     return {float("inf"): "linf", 2: "l2", 1: "l1", 0: "l0"}.get(power)
+
+
+def _missing(cls: Any) -> str:
+    """The package that foolbox could not import for this attack; empty where nothing is missing."""
+    error = getattr(sys.modules[cls.__module__], "NUMBA_IMPORT_ERROR", None)
+    return "" if error is None else f"numba ({error})"
+
+
+def _has_no_start(error: Exception) -> bool:
+    """Whether foolbox gave up for want of an adversarial image to work from: it has no claim then.
+
+    Some of its attacks raise, others assert, at the start or, on a network that answers at random,
+    when such an image no longer is one.
+    """
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    asserted = isinstance(error, AssertionError) and "is_adversarial(" in line
+    return asserted or "init_attack failed" in str(error)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import click
 
+from robustlab.catalogue import Entry
 from robustlab.cli.output import json_option, percent, print_json, robust_figure, table
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["list_"]
 
+_COLUMNS = ("name", "norms", "knowledge", "passes")
 _KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes")
 
 
@@ -21,20 +24,26 @@ _KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes")
 @json_option
 def list_(kind: str, file: str | None, as_json: bool) -> int:
     """List attacks, probes, backbones, suites, data or recipes; of attacks and probes those of your
-    own FILE too, which is read, not run.
+    own FILE too, which is read, not run. `list attacks foolbox` lists foolbox's.
     """
     if kind not in _KINDS:
         what = f"cannot list {kind!r}" if kind else "list what?"
         raise BadRequest(f"{what}{choices(kind, _KINDS)}")
     if file is not None and kind not in ("attacks", "probes"):
         raise BadRequest(f"a file holds attacks and probes, not {kind}")
-    head, rows = _listing(kind, file)
+    head, rows, below = _attacks(file) if kind == "attacks" else (*_listing(kind, file), [])
     if as_json:
         print_json([dict(zip(head, row, strict=True)) for row in rows])
         return 0
-    table(head, rows)
     if kind == "attacks":
-        click.echo("\nand any attack of foolbox by its name, as foolbox:L2CarliniWagnerAttack")
+        head, rows = head[: len(_COLUMNS)], [row[: len(_COLUMNS)] for row in rows]
+    table(head, rows, below)
+    if kind == "attacks" and file != "foolbox":
+        click.echo(
+            "\npasses: forward and backward, an image, at most, for one eps, with the defaults"
+            "\nand any attack of foolbox by its name, as foolbox:L2CarliniWagnerAttack"
+            "\n(robustlab list attacks foolbox)"
+        )
     if kind == "backbones":
         click.echo(
             "\nand any classifier of torchvision or timm by its name, as torchvision:resnet50; "
@@ -46,7 +55,49 @@ def list_(kind: str, file: str | None, as_json: bool) -> int:
     return 0
 
 
-def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
+def _attacks(file: str | None) -> tuple[list[str], list[list[Any]], list[str]]:
+    """Columns and rows, the first columns for people and all for programs; a text under each row.
+
+    Foolbox has to be imported to be listed, the lab's own attacks and files are read.
+    """
+    from robustlab.registry import bridged
+
+    names = bridged(file) if file == "foolbox" else None
+    if names is None:
+        entries = [e for e in _entries(file) if e.kind == "attack"]
+    else:
+        from robustlab.binding import described
+
+        entries = [described(name) for name in names]
+    rows = [
+        [
+            e.name,
+            " ".join(e.facts["norms"]),
+            e.facts["knowledge"],
+            (e.cost or "?") if e.passes is None else f"{e.passes:,}",
+            e.cost,
+            e.facts["paper"],
+            e.summary,
+        ]
+        for e in entries
+    ]
+    papers = [_short(e.facts["paper"]) for e in entries]
+    told = [p if names else f"{e.summary} {p}" for p, e in zip(papers, entries, strict=True)]
+    return [*_COLUMNS, "cost", "paper", "what it does"], rows, told
+
+
+def _short(paper: str) -> str:
+    """``Madry et al. 2018, arXiv:1706.06083``: the first author of more than two, one paper."""
+    found = re.match(r"(?P<who>.+?) (?P<year>\d{4}), (?P<where>[^,;]+)", paper)
+    if found is None:
+        return paper
+    who = found["who"].split(", ")
+    first = f"{who[0]} et al." if len(who) > 2 else " and ".join(who)
+    return f"{first} {found['year']}, {found['where']}"
+
+
+def _entries(file: str | None) -> list[Entry]:
+    """What is shipped, and what a file holds."""
     from pathlib import Path
 
     from robustlab import catalogue
@@ -57,12 +108,11 @@ def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
             raise BadRequest(f"there is no file {file!r}, seen from {Path.cwd()}")
         own = catalogue.read_file(Path(file))
         entries += [replace(entry, name=f"{file}:{entry.name}") for entry in own]
-    if kind == "attacks":
-        return ["name", "norms", "knowledge", "what it does"], [
-            [e.name, " ".join(e.facts["norms"]), e.facts["knowledge"], e.summary]
-            for e in entries
-            if e.kind == "attack"
-        ]
+    return entries
+
+
+def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
+    entries = _entries(file)
     if kind == "probes":
         return ["name", "what it does"], [[e.name, e.summary] for e in entries if e.kind == "probe"]
     if kind == "suites":

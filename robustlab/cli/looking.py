@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from robustlab.cli.output import json_option, percent, print_json, robust_figure, table
+from robustlab.cli.output import json_option, passes_text, percent, print_json, robust_figure, table
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["doctor", "show"]
@@ -92,6 +92,8 @@ def _show_entry(entry: Any, as_json: bool) -> None:
                 "kind": entry.kind,
                 "doc": entry.doc,
                 "facts": entry.facts,
+                "passes": entry.passes,
+                "cost": entry.cost,
                 "parameters": [
                     {"name": p.name, "type": p.type, "default": p.default, "required": p.required}
                     | {"doc": p.doc}
@@ -103,8 +105,10 @@ def _show_entry(entry: Any, as_json: bool) -> None:
     click.echo(f"{entry.name}: {entry.kind}\n")
     click.echo(textwrap.indent(entry.doc.strip(), "  ") + "\n")
     for key, value in entry.facts.items():
-        if value:
+        if value and key != "cost":
             click.echo(f"{key}: {', '.join(value) if isinstance(value, tuple) else value}")
+    if entry.cost:
+        click.echo(f"passes an image at most: {passes_text(entry)}")
     click.echo("")
     table(["parameter", "type", "default", "what it is"], rows)
     if entry.kind == "backbone":

@@ -6,12 +6,23 @@ import contextlib
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
-__all__ = ["json_option", "percent", "print_json", "progress", "robust_figure", "table"]
+from robustlab.catalogue import Entry
+
+__all__ = [
+    "json_option",
+    "passes_text",
+    "percent",
+    "print_json",
+    "progress",
+    "robust_figure",
+    "table",
+]
 
 Tell = Callable[[Any, str], None]
 
@@ -41,18 +52,32 @@ def percent(rate: Mapping[str, Any]) -> str:
     return f"{value} % [{low}, {high}] of {rate['n']}"
 
 
+def passes_text(entry: Entry) -> str:
+    """What an attack costs, and what that is with its defaults: ``2 * steps + 1 = 81``."""
+    text, _, words = entry.cost.partition("; ")
+    if entry.passes is not None and text != str(entry.passes):
+        text = f"{text} = {entry.passes:,}"
+    return f"{text} ({words})" if words else text
+
+
 def robust_figure(card: Mapping[str, Any]) -> str:
     """What an adversarially trained network keeps, and under what: rate, norm, eps, search."""
     found = card["adversarial"]
     return f"{percent(found['test'])} at {found['norm']} {found['eps']}, PGD-{found['steps']}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A plain aligned table: it pastes into a mail and greps."""
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], below: Sequence[str] = ()) -> None:
+    """A plain aligned table: it pastes into a mail and greps.
+
+    ``below`` gives a text for each row, indented under it and wrapped at 80 columns.
+    """
     lines = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(head), *lines]) for i in range(len(head))]
-    for line in [list(head), ["-" * w for w in widths], *lines]:
+    for number, line in enumerate([list(head), ["-" * w for w in widths], *lines]):
         click.echo("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+        if below and number > 1:
+            text = textwrap.wrap(below[number - 2], 76, break_on_hyphens=False)
+            click.echo("\n".join(f"    {part}" for part in text))
 
 
 @contextlib.contextmanager

@@ -16,6 +16,11 @@ from robustlab.environment import PACKAGES
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
+SUITES = [
+    *("autoattack", "blackbox", "l0", "l1", "l2", "linf", "quick", "spatial", "standard"),
+    "transfer",
+]
+
 
 @pytest.mark.parametrize(
     ("kind", "names"),
@@ -48,7 +53,7 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
         ),
         ("probes", ["clean"]),
         ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
-        ("suites", ["autoattack", "l0", "quick", "spatial", "standard", "transfer"]),
+        ("suites", SUITES),
         ("data", [form for form, _ in SOURCES]),
         ("recipes", sorted(path.stem for path in shelf.recipes().glob("*.toml"))),
     ],
@@ -58,7 +63,7 @@ def test_list(lab, kind, names):
     assert (done.code, done.err) == (0, "")
     first = next(iter(done.json[0]))
     assert [row[first] for row in done.json] == names
-    text = lab("list", kind).out.splitlines()
+    text = [line for line in lab("list", kind).out.splitlines() if line[:4] != " " * 4]
     assert [line.split()[0] for line in text[2 : 2 + len(names)]] == names
     assert not any(line != line.rstrip() for line in text)
 
@@ -67,6 +72,41 @@ def test_list_attacks_says_what_next(lab):
     out = lab("list", "attacks").out
     assert "any attack of foolbox by its name, as foolbox:L2CarliniWagnerAttack" in out
     assert out.splitlines()[-1] == "next: robustlab show apgd"
+
+
+def test_list_attacks_says_what_each_needs_and_costs(lab):
+    rows = {row["name"]: row for row in lab("list", "attacks", "--json").json}
+    assert list(rows["pgd"]) == [
+        *("name", "norms", "knowledge", "passes", "cost", "paper", "what it does")
+    ]
+    assert (rows["pgd"]["passes"], rows["pgd"]["cost"]) == ("81", "2 * steps + 1")
+    assert rows["square"]["knowledge"] == "score"
+    lines = lab("list", "attacks").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    at = next(place for place, line in enumerate(lines) if line.startswith("pgd "))
+    assert lines[at].split() == ["pgd", *rows["pgd"]["norms"].split(), "gradient", "81"]
+    assert lines[at + 2].endswith("Madry et al. 2018, arXiv:1706.06083")
+
+
+def test_list_attacks_of_foolbox(lab):
+    rows = {row["name"]: row for row in lab("list", "attacks", "foolbox", "--json").json}
+    assert len(rows) > 45
+    assert not {"foolbox:FGSM", "foolbox:DatasetAttack", "foolbox:SpatialAttack"} & set(rows)
+    assert rows["foolbox:DDNAttack"]["passes"] == "201"
+    assert rows["foolbox:HopSkipJumpAttack"]["norms"] == "l2 linf"
+    assert rows["foolbox:HopSkipJumpAttack"]["knowledge"] == "decision"
+    out = lab("list", "attacks", "foolbox").out
+    assert "\n    Carlini and Wagner 2017, arXiv:1608.04644\n" in out
+    assert out.splitlines()[-1].startswith("next: robustlab show foolbox:")
+
+
+def test_show_says_what_an_attack_costs(lab):
+    assert "passes an image at most: 2 * steps + 1 = 81\n" in lab("show", "pgd").out
+    assert "passes an image at most: 3\n" in lab("show", "fgsm").out
+    assert "passes an image at most: their sum\n" in lab("show", "ensemble").out
+    assert lab("show", "autoattack", "--json").json["passes"] == 9720
+    assert "passes an image at most: 201\n" in lab("show", "foolbox:DDNAttack").out
+    assert "(a guess, " in lab("show", "foolbox:PointwiseAttack").out
 
 
 @pytest.mark.parametrize("name", sorted(catalogue.entries()))
