@@ -60,6 +60,8 @@ class Transfer(Attack):
         if self.kernel < 1 or self.kernel % 2 == 0:
             self.refuse(f"kernel must be odd, as 1, 3 or 15, not {self.kernel}")
         self.one_of("loss", ("ce", "margin", "dlr"))
+        if self.target == "least-likely":
+            self.refuse("least-likely is the word of the network attacked, which is never asked")
 
     def searches_on(self) -> Sequence[str]:
         return self.surrogates

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from robustlab.adversarial.fastpath import half_copy, search_copy
-from robustlab.adversarial.images import working_dtype
+from robustlab.adversarial.images import exact_kernels, working_dtype
 from robustlab.backbones import Backbone
 
 __all__ = ["Choice", "choose", "fastest_threads", "matrix_units", "seconds_a_pass", "with_threads"]
@@ -49,7 +49,7 @@ class Choice:
 def choose(backbones: Sequence[Backbone]) -> Choice:
     """Threads, then the batch, then the precision, each by the time of a pass of all networks."""
     threads = fastest_threads(backbones)
-    with with_threads(threads):
+    with exact_kernels(), with_threads(threads):  # as searches run
         batch = _batch(backbones)
         precision, why = _precision(backbones, batch)
     return Choice(threads, batch, precision, why)

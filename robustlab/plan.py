@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -172,13 +172,15 @@ def _placed(registered: Registered, params: dict[str, Any], folder: Path) -> dic
     """The same parameters; networks and data among them are looked for beside the suite first."""
     if registered.kind != "attack":
         return params
-    attack = registered.obj(**params)
-    learns = attack.learns_from()
-    named = {*attack.searches_on(), *([learns[0]] if learns else [])}
+    stages = [stage for _, stage in registered.obj(**params).stages()]
+    learned = [stage.learns_from()[0] for stage in stages if stage.learns_from()]
+    named = {*learned, *(one for stage in stages for one in stage.searches_on())}
 
     def place(value: Any) -> Any:
         if isinstance(value, list):
             return [place(one) for one in value]
+        if isinstance(value, dict):
+            return {name: place(one) for name, one in value.items()}
         known = isinstance(value, str) and value in named
         return _beside(value, folder) if known else value
 
@@ -317,8 +319,17 @@ def _learns(bound: Bound) -> bool:
 
 
 def _source(bound: Bound) -> str:
-    """Fingerprint of the probe's code; an ensemble's is also that of its members."""
+    """Fingerprint of the probe's code; that of an attack made of others also of theirs."""
     if bound.registered.kind != "attack":
         return bound.registered.source
-    members = [resolve(name).source for name in bound.registered.obj(**bound.params).uses()]
+    members = list(_used(bound.registered.obj(**bound.params)))
     return identity([bound.registered.source, *members]) if members else bound.registered.source
+
+
+def _used(attack: Any) -> Iterator[str]:
+    """Sources of all attacks that an attack uses, and of those that these use."""
+    for name in attack.uses():
+        yield resolve(name).source
+    for _, stage in attack.stages():
+        if stage is not attack:
+            yield from _used(stage)

@@ -92,7 +92,7 @@ class Batch:
         self.kept: dict[tuple[int, int], Smallest] = {}
         for index in sorted(range(len(self.budgets)), key=lambda i: self.budgets[i].value):
             threat = self.threat(self.budgets[index].value)
-            if self.learned:  # what another budget taught is another attack: nothing is shared
+            if self._apart:
                 self._begin(clean)
             for number, (_, stage) in enumerate(self.attack.stages()):
                 begun = time.perf_counter()
@@ -100,6 +100,14 @@ class Batch:
                     self._try(Turn(stage, number, restart, index), threat)
                 self.found.stage_seconds[number] += time.perf_counter() - begun
             self._write(index, threat)
+
+    @property
+    def _apart(self) -> bool:
+        """Whether each budget is another attack, and nothing is shared: where something is learned
+        for it, and where nobody asks the network: a list of budgets is no choice among them.
+        """
+        unasked = [s.knowledge in ("transfer", "none") for _, s in self.attack.stages()]
+        return bool(self.learned) or all(unasked)
 
     def _begin(self, clean: Verdict) -> None:
         """Nothing found yet but the clean images; what is found is written into copies."""
@@ -121,13 +129,14 @@ class Batch:
             rows = standing.nonzero().squeeze(1)
             if len(rows) == 0:
                 return
+            stood = ~self.best.verdict.verified[rows]
             if turn.stage.minimum_norm:
                 self._hold(rows, self._smallest(rows, turn, way), threat, turn.number)
             else:
                 x_adv, claimed, pose = self._search(rows, threat, turn, way)
                 self._judge(rows, x_adv, claimed, threat, turn.number, pose=pose)
             if way.first:
-                self.quick[rows] |= self.best.verdict.verified[rows]
+                self.quick[rows] |= stood & self.best.verdict.verified[rows]
 
     def _smallest(self, rows: Tensor, turn: Turn, way: Way) -> Smallest:
         """Smallest perturbations, searched once an image whatever the budgets."""
@@ -139,9 +148,9 @@ class Batch:
             widest = self.threat(max(budget.value for budget in self.budgets))
             answer, kept.claimed[new], _ = self._search(new, widest, turn, way)
             x, part = images.x[new], widest.narrow(new)
-            kept.x_adv[new], kept.logits[new], size = beyond(
-                self.judge, x, images.y[new], answer, part
-            )
+            first, clear = beyond(self.judge, x, images.y[new], answer, part)
+            kept.first[new], kept.first_logits[new], size = first
+            kept.clear[new], kept.clear_logits[new], _ = clear
             kept.searched[new] = True
             self._measure(new, size)
         return kept
@@ -150,10 +159,11 @@ class Batch:
         """Smallest perturbations against one budget; what is not fooled by them, also as pixels,
         is looked at where they are stretched until they spend it: rounding undoes less there.
         """
-        x, x_adv = self.images.x[rows], kept.x_adv[rows]
+        x = self.images.x[rows]
+        x_adv, logits = kept.candidates(rows, self.judge.within(kept.clear[rows], x, threat)[0])
         fits = self.judge.within(x_adv, x, threat)[0]
         claimed = kept.claimed[rows] & fits
-        self._judge(rows, x_adv, claimed, threat, number, kept.logits[rows])
+        self._judge(rows, x_adv, claimed, threat, number, logits)
         length = threat.distance(x_adv, x).view(-1, 1, 1, 1)
         open_ = (self.best.verdict.rank()[rows] < 2) & fits & (length.flatten() > 0)
         if bool(open_.any()):
@@ -210,6 +220,8 @@ class Batch:
                 claimed = torch.zeros_like(claimed)
         places = self.rows[rows.cpu().numpy()]
         self._notice(places, x, x_adv, claimed, turn)
+        if way.first:  # what only bfloat16 loses is nothing to hold against the attack
+            access.trace.zero[:], access.trace.broken[:] = 0, 0
         self.found.count(turn.index, turn.number, places, access)
         x_adv = part.claiming(pose).recomputed(x_adv, x)
         return x_adv.clamp(0.0, 1.0), claimed, pose  # NaN stays NaN, and fails verification

@@ -94,14 +94,25 @@ def _check(surrogate: Backbone, backbone: Backbone) -> None:
             f"{len(backbone.classes)}; name a surrogate trained on the same classes "
             "(`robustlab list backbones` tells them)"
         )
-    same = set(surrogate.classes) == set(backbone.classes)
-    if same and surrogate.classes != backbone.classes:
-        raise BadRequest(f"{here} has the classes of {backbone.name} in another order")
+    known = {name: index for index, name in enumerate(backbone.classes)}
+    moved = [n for i, n in enumerate(surrogate.classes) if known.get(n, i) != i]
+    if moved and not _only_numbered(surrogate, backbone):
+        raise BadRequest(
+            f"{here} has the classes of {backbone.name} in another order: {moved[0]!r} is number "
+            f"{known[moved[0]]} here and {surrogate.classes.index(moved[0])} there"
+        )
     if surrogate.fingerprint == backbone.fingerprint:
         raise BadRequest(
             f"{here} is the network that is attacked ({backbone.name}): nothing would be "
             "transferred; name another surrogate, or run mifgsm on the network itself"
         )
+
+
+def _only_numbered(*backbones: Backbone) -> bool:
+    """Whether the names of one of them mean nothing, and the two sets of names differ."""
+    numbers = tuple(map(str, range(len(backbones[0].classes))))
+    differ = len({frozenset(backbone.classes) for backbone in backbones}) > 1
+    return differ and any(backbone.classes == numbers for backbone in backbones)
 
 
 class _Together(nn.Module):

@@ -61,14 +61,15 @@ def search_copy(
 
 
 def half_copy(network: nn.Module, input_shape: Sequence[int]) -> nn.Module | None:
-    """A `search_copy` in bfloat16; None where it does not compute about the same.
+    """A `search_copy` in bfloat16; None where it does not compute about the same, or answers at
+    random, so that the same search in float32 afterwards would not be the same.
 
     The gradient's signs agree with float32 on most pixels only, which is enough to find an
     adversarial image and not enough to say that there is none.
     """
     lowered = copy.deepcopy(network).to(torch.bfloat16)
     agreed = _agree(network, lowered, input_shape, tolerance=0.1, dtype=torch.bfloat16)
-    return lowered if agreed else None
+    return lowered if agreed and _agree(network, network, input_shape, tolerance=0.0) else None
 
 
 def _dtype(network: nn.Module) -> torch.dtype:

@@ -104,7 +104,8 @@ class Course:
 
 
 def halves(data: Data) -> list[tuple[Rows, Rows]]:
-    """Twice the images to learn from and those to attack: two halves that hang on ids alone.
+    """Twice the images to learn from and those to attack: two halves that hang on ids, copies of an
+    image in the same one.
 
     Raises:
         BadRequest: a single image, from which nothing can be learned for others.
@@ -114,8 +115,19 @@ def halves(data: Data) -> list[tuple[Rows, Rows]]:
             "one image alone: there is no other to learn from; give more images, or name some "
             "with learn_on, such as learn_on = 'digits:train'"
         )
-    order = np.argsort(SampleRandom(0, data.ids, "half").uniform(()), kind="stable")
-    one, other = np.sort(order[::2]), np.sort(order[1::2])
+    groups: dict[str, list[int]] = {}
+    for row in np.argsort(data.ids):  # copies go together, under the first of their ids
+        groups.setdefault(_pixels(data, row), []).append(int(row))
+    if len(groups) < 2:
+        raise BadRequest(
+            "all images are the same: none can teach another; give others with learn_on"
+        )
+    first = [data.ids[rows[0]] for rows in groups.values()]
+    order = np.argsort(SampleRandom(0, first, "half").uniform(()), kind="stable")
+    copies = list(groups.values())
+    one, other = (
+        np.sort(np.concatenate([copies[place] for place in order[start::2]])) for start in (0, 1)
+    )
     return [(other, one), (one, other)]
 
 

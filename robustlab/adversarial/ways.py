@@ -77,9 +77,10 @@ def told(found: Found) -> list[str]:
     if found.quick is None:
         return []
     fooled = (found.verified & found.clean_correct).sum(axis=1)
+    quick = (found.quick & found.clean_correct).sum(axis=1)
     counts = [
-        f"{int(quick)} of {int(all_)} at eps {eps}"
-        for eps, quick, all_ in zip(found.eps, found.quick.sum(axis=1), fooled, strict=True)
+        f"{int(few)} of {int(many)} at eps {eps}"
+        for eps, few, many in zip(found.eps, quick, fooled, strict=True)
     ]
     return [
         f"Searched in bfloat16 first, which broke {', '.join(counts)}; the others fell in float32, "

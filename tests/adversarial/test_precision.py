@@ -158,3 +158,26 @@ def test_surrogates_and_smallest_perturbations_keep_the_last_bits(
             return self.gradient_search(model, x, y, start, threat, steps=3, step_size=0.05)
 
     assert Through(eps=["0.1"])(quantised, few, precision="bfloat16").quick is None
+
+
+def test_bfloat16_is_credited_with_what_it_broke(
+    lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quick network that leads astray breaks nothing, whatever float32 broke before."""
+    monkeypatch.setattr(ways_module, "half_copy", lambda n, s: Reversed(half_copy(n, s)))
+    both = _made("pgd", steps=10, restarts=2)(lenet, digits, precision="bfloat16")
+    assert both.quick is not None
+    assert both.quick.sum() <= 2
+    assert both.verified.sum() > 30
+
+
+def test_a_random_network_has_no_quick_search(lenet: Backbone, digits: Data) -> None:
+    """The search in float32 afterwards would not be the one that float32 alone makes."""
+
+    class Noisy(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = lenet.network((x + 0.01 * torch.randn_like(x)).float())
+            return logits
+
+    noisy = Backbone(Noisy().eval(), input_shape=(1, 32, 32), classes=10, name="noisy")
+    assert _made("fgsm")(noisy, digits.subset(np.arange(4)), precision="bfloat16").quick is None

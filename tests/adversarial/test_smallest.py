@@ -4,6 +4,7 @@ lost to one unlucky look, and spends the budget for the pixels.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,8 @@ def test_pixels_spend_the_budget_and_floats_stay_small(
     assert (found.verified & ~found.verified_8bit).sum() <= 1
     assert found.radius is not None
     inside = found.verified[1] & found.clean_correct
-    assert np.allclose(found.distance[1][inside], found.radius[inside])  # not stretched
+    # Not stretched; a little further than the smallest where rounding could undo that.
+    assert np.allclose(found.distance[1][inside], found.radius[inside], rtol=0.005)
     told = {f.level for f in found.findings if f.detector == "rounding"}
     assert told <= {"green", "amber"}
 
@@ -97,18 +99,48 @@ def test_beyond_goes_as_far_as_it_must_and_no_further() -> None:
     lead = (linear(x)[:, 1] - linear(x)[:, 0]).view(-1, 1, 1, 1)
     to_boundary = -weight.sign() * lead / weight.abs().sum()
     nearly, exact = x + 0.9999 * to_boundary, to_boundary.abs().amax(dim=(1, 2, 3))
-    point, logits, size = beyond(judge, x, y, nearly, threat)
+    (first, _, least), (point, logits, size) = beyond(judge, x, y, nearly, threat)
     assert torch.equal(logits, linear(point))
-    assert bool((size / exact < 1.02).all())
-    assert bool(
-        ((logits.diff(dim=1).abs().flatten() / logits.abs().amax(1)) > FRAGILE_MARGIN).all()
-    )
-    far, _, none = beyond(judge, x, y, x + 0.3 * to_boundary, threat)
+    assert bool((linear(first).argmax(dim=1) != y).all())
+    assert bool((exact <= least).all())
+    assert bool((least <= size).all())
+    assert bool((size / exact < 1.0051).all())
+    apart = logits.diff(dim=1).abs().flatten() / logits.abs().amax(1)
+    assert bool((apart > FRAGILE_MARGIN).all())
+    (far, _, none), _ = beyond(judge, x, y, x + 0.3 * to_boundary, threat)
     assert bool(none.isinf().all())
     assert torch.equal(far, x + 0.3 * to_boundary)
     broken = nearly.clone()
     broken[0, 0, 0, 0], broken[1, 0, 0, 0] = torch.nan, 1.5
-    assert beyond(judge, x, y, broken, threat)[2].isinf().tolist()[:3] == [True, True, False]
+    sizes = beyond(judge, x, y, broken, threat)[0][2]
+    assert sizes.isinf().tolist()[:3] == [True, True, False]
+
+
+class Shifted(nn.Module):
+    """The same decisions and probabilities: a constant on all logits."""
+
+    def __init__(self, network: nn.Module, constant: float) -> None:
+        super().__init__()
+        self.network, self.constant = network, constant
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x.double())
+        return logits + self.constant
+
+
+def test_no_candidate_is_given_up_for_one_beyond_rounding(lenet: Backbone, digits: Data) -> None:
+    """Where every margin is near rounding, what fools counts at the size at which it fools."""
+    radii = []
+    double = copy.deepcopy(lenet.network).double()
+    for constant in (0.0, 1e4):
+        shifted = Shifted(double, constant).eval()
+        backbone = Backbone(shifted, input_shape=(1, 32, 32), classes=10, name="shifted")
+        found = attack("fmn", backbone, digits, eps=["0.05", "0.08"], steps=60)
+        assert found.radius is not None
+        held = found.radius[None] <= np.array([[0.05], [0.08]])
+        assert (found.verified >= held).all()
+        radii.append(found.radius)
+    assert np.allclose(*radii, rtol=0.01)
 
 
 def test_a_budgets_list_does_not_decide_the_radius(lenet: Backbone, digits: Data) -> None:

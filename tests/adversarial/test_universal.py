@@ -139,6 +139,13 @@ def test_halves_hang_on_ids_alone(digits: Data) -> None:
     assert sorted(np.concatenate(by_half(digits))) == list(range(len(digits)))
 
 
+def test_copies_of_an_image_are_in_one_half(digits: Data) -> None:
+    images = np.concatenate([digits.batch_8bit(np.arange(20))] * 2)
+    twice = Data(images, np.tile(np.asarray(digits.labels[:20]), 2), classes=10, name="twice")
+    one, other = by_half(twice)
+    assert {row % 20 for row in one.tolist()}.isdisjoint(row % 20 for row in other.tolist())
+
+
 def test_images_that_are_attacked_teach_nothing(lenet: Backbone, tmp_path: Path) -> None:
     test = robustlab.load_data("digits:test", take=20)
     more = robustlab.load_data("digits:train", take=30)

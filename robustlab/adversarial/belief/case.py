@@ -72,7 +72,7 @@ class Case:
     @property
     def transfers(self) -> bool:
         """Whether a stage claims what other networks say."""
-        return any(stage.knowledge == "transfer" for _, _, stage in self.stages())
+        return all(stage.knowledge == "transfer" for _, _, stage in self.stages())
 
     def images(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
         """Clean images, their 8-bit pixels and their labels."""
