@@ -37,6 +37,7 @@ pytestmark = pytest.mark.usefixtures("forget", "one_thread")
                 "mifgsm",
                 "nifgsm",
                 "noise",
+                "patch",
                 "pgd",
                 "sigma_zero",
                 "sparse_rs",
