@@ -44,34 +44,20 @@ class Universal(Attack):
     """ascended: "ce" (cross-entropy), "margin" (best other logit minus the true one) or "dlr" """
 
     def check(self) -> None:
-        for name in ("epochs", "minibatch"):
-            self.at_least(name, 1)
-        self.at_least("step_size", 0.0)
+        self.check_lessons()
         self.one_of("loss", ("ce", "margin", "dlr"))
-        if self.take is not None:
-            self.at_least("take", 1)
-            if self.learn_on is None:
-                self.refuse("take is of the images of learn_on; name these, as in 'digits:train'")
-
-    def learns_from(self) -> tuple[str, int | None] | None:
-        return None if self.learn_on is None else (self.learn_on, self.take)
 
     def passes(self) -> int:
         return 2 * self.epochs  # those of learning; with learn_on an image of these, not of those
 
     def notes(self) -> Sequence[str]:
-        if self.learn_on is not None:
-            return (f"One perturbation an eps, learned from {self.learn_on}.",)
-        return (
-            "Two perturbations an eps: each half of the images is attacked with what was learned "
-            "from the other half, so that no image is attacked with one that has seen it.",
-        )
+        return (self.teachers(self.learn_on, "perturbation", "perturbations"),)
 
     def learn(self, lessons: Any, threat: Threat) -> Any:
         delta = lessons.blank()[None]
         shape, step = threat.geometry, self.step_size * threat.eps
         for number in range(self.epochs):
-            for model, x, y, target in lessons.epoch(number, self.minibatch):
+            for model, x, y, target, _ in lessons.epoch(number, self.minibatch):
                 moved = x + delta
                 _, losses, gradient = self.look(model, moved.clamp(0.0, 1.0), y, target)
                 silent = (losses > self.clip).view(-1, 1, 1, 1)

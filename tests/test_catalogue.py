@@ -73,6 +73,7 @@ def test_the_shipped_names():
         "mifgsm",
         "nifgsm",
         "noise",
+        "patch",
         "pgd",
         "rfgsm",
         "sigma_zero",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast, dataclass_transform
 
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ from robustlab.adversarial.borrowed import Borrowed
 from robustlab.adversarial.evaluate import BATCH, evaluate
 from robustlab.adversarial.found import Found
 from robustlab.adversarial.gradients import StraightThrough, look
-from robustlab.adversarial.learning import Lessons
+from robustlab.adversarial.learning import Lessons, check_lessons, teachers
 from robustlab.adversarial.losses import Loss, difference, find_loss, fooled, wrong_classes
 from robustlab.adversarial.momentum import momentum_search
 from robustlab.adversarial.nearest import boundary, nearest_classes
@@ -142,10 +142,12 @@ class Attack:
         return ()
 
     def learns_from(self) -> tuple[str, int | None] | None:
-        """A data reference and how many of its images, for an attack that learns; none: the images
-        attacked, whose two halves teach each other.
+        """A data reference and how many of its images, for an attack that learns: its parameters
+        ``learn_on`` and ``take``, if any; none: the images attacked, whose two halves teach each
+        other.
         """
-        return None
+        source: str | None = getattr(self, "learn_on", None)
+        return None if source is None else (source, getattr(self, "take", None))
 
     def learn(self, lessons: Lessons, threat: Threat) -> Tensor:
         """Learn once a budget, before any search; what is returned, [...], comes to `search` as
@@ -190,6 +192,15 @@ class Attack:
     def learns(self) -> bool:
         """Whether the attack learns from a set of images."""
         return type(self).learn is not Attack.learn
+
+    def check_lessons(self) -> None:
+        """Refuse parameters with which nothing can be learned; see `learning.check_lessons`."""
+        check_lessons(cast(Any, self))
+
+    @staticmethod
+    def teachers(*args: Any) -> str:
+        """From which images was learned, as a note; see `learning.teachers`."""
+        return teachers(*args)
 
     @property
     def adapts(self) -> bool:

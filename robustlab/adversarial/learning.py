@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from robustlab.errors import BadRequest
 from robustlab.identity import fingerprint
 from robustlab.randomness import SampleRandom
 
-__all__ = ["Course", "Learned", "Lessons", "apart", "halves"]
+__all__ = ["Course", "Learned", "Lessons", "Pupil", "apart", "check_lessons", "halves", "teachers"]
 
 Rows = NDArray[Any]
 
@@ -62,9 +62,10 @@ class Lessons:
 
     def epoch(
         self, number: int, size: int
-    ) -> Iterator[tuple[Access, Tensor, Tensor, Tensor | None]]:
+    ) -> Iterator[tuple[Access, Tensor, Tensor, Tensor | None, SampleRandom]]:
         """All images once, in an order of this epoch's own: counted access to the network, images
-        [m, C, H, W], labels [m] and targets, m up to ``size``.
+        [m, C, H, W], labels [m], targets, and random numbers of each image's own stream in this
+        epoch; m up to ``size``.
         """
         course, ids = self._course, [self._data.ids[row] for row in self._rows]
         drawn = SampleRandom(course.seed, ids, "lesson", number).uniform(())
@@ -74,8 +75,10 @@ class Lessons:
             rows = self._rows[places]
             x, _ = load_pixels(self._data, rows, course.backbone)
             y = torch.tensor(np.asarray(self._data.labels)[rows], device=x.device)
-            target = course.targets(x, y, [ids[place] for place in places])
-            yield self.access.narrow(torch.as_tensor(places)).untraced(), x, y, target
+            chosen = [ids[place] for place in places]
+            target = course.targets(x, y, chosen)
+            model = self.access.narrow(torch.as_tensor(places)).untraced()
+            yield model, x, y, target, SampleRandom(course.seed, chosen, "within lesson", number)
 
     @property
     def rows(self) -> Rows:
@@ -101,6 +104,45 @@ class Course:
             return None
         random = SampleRandom(self.seed, ids, "target")
         return choose_targets(self.rule, y, self.judge.logits(x), self.backbone.classes, random)
+
+
+class Pupil(Protocol):
+    """An attack that learns, with the parameters that say from what and how long."""
+
+    @property
+    def learn_on(self) -> str | None: ...
+    @property
+    def take(self) -> int | None: ...
+    def at_least(self, name: str, smallest: float) -> None: ...
+    def refuse(self, why: str) -> NoReturn: ...
+
+
+def check_lessons(pupil: Pupil) -> None:
+    """Refuse parameters with which nothing can be learned.
+
+    Raises:
+        BadRequest: ``epochs``, ``minibatch`` or ``take`` below 1, ``step_size`` below 0, or
+            ``take`` without ``learn_on``.
+    """
+    for name in ("epochs", "minibatch"):
+        pupil.at_least(name, 1)
+    pupil.at_least("step_size", 0.0)
+    if pupil.take is not None:
+        pupil.at_least("take", 1)
+        if pupil.learn_on is None:
+            pupil.refuse("take is of the images of learn_on; name these, as in 'digits:train'")
+
+
+def teachers(learn_on: str | None, one: str, many: str) -> str:
+    """The sentence beside the numbers that says from which images was learned what is called
+    ``one`` ("perturbation"), in the plural ``many``.
+    """
+    if learn_on is not None:
+        return f"One {one} an eps, learned from {learn_on}."
+    return (
+        f"Two {many} an eps: each half of the images is attacked with what was learned from the "
+        "other half, so that no image is attacked with one that has seen it."
+    )
 
 
 def halves(data: Data) -> list[tuple[Rows, Rows]]:

@@ -23,8 +23,8 @@ SMALL = {"steps": 6, "queries": 12, "targets": 2, "rounds": 3, "angles": 5, "shi
 NAMES = [
     name
     for name, entry in catalogue.entries().items()
-    # Counted by their members, or while it learns, which test_universal looks at.
-    if entry.kind == "attack" and name not in ("autoattack", "ensemble", "universal")
+    # Counted by their members, or while they learn, which test_universal and test_patch look at.
+    if entry.kind == "attack" and name not in ("autoattack", "ensemble", "patch", "universal")
 ]
 
 

@@ -42,6 +42,7 @@ SUITES = [
                 "mifgsm",
                 "nifgsm",
                 "noise",
+                "patch",
                 "pgd",
                 "sigma_zero",
                 "sparse_rs",

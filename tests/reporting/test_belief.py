@@ -101,6 +101,16 @@ def test_one_perturbation_for_all_may_break_fewer(lay, runs, learns, told):
     assert said(results, "An attack without gradients (`square`) beats `universal`") == told
 
 
+@pytest.mark.parametrize(("learns", "told"), [(True, []), (False, ["red"])])
+def test_scattered_noise_may_beat_one_square_for_all(lay, runs, learns, told):
+    """Noise in one piece would be its control. Where it is not known to be for all, it is told."""
+    l0 = {"norm": "l0", "eps": ("4", "9", "36")}
+    probes = [runs.PROBES[0], runs.Probe("patch", strength=0.3, learns=learns, **l0)]
+    probes.append(runs.Probe("noise", knowledge="none", strength=1.0, **l0))
+    results = lay(runs.Recipe(backbones={"net": 10.0}, probes=probes))
+    assert said(results, "Noise (`noise`) beats `patch`") == told
+
+
 class Doubted(Results):
     """A run whose attacks were doubted by a detector: the planted finding."""
 

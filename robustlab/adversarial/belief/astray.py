@@ -22,9 +22,13 @@ def astray(case: Case) -> Iterator[Finding]:
     on some images: doubted are a quarter of them, and more than two; half of them is red. One
     perturbation learned for all need not lead every image nearer, and leaves those standing that it
     does not: there the images that it broke are counted in, and half of all is doubted, since sound
-    ones lead up to 39 % away, and their opposites 37 to 64 %. A search on other networks is not
-    looked at: it may lead nowhere on this one.
+    ones lead up to 39 % away, and their opposites 37 to 64 %. In L0 nothing is told of them: what a
+    square covers matters more than where its content leads. Sound ones of 1 to 64 pixels lead 60 to
+    14 % away, and their opposites as many. A search on other networks is not looked at: it may lead
+    nowhere on this one.
     """
+    if case.attack.learns and case.found.norm == "l0":
+        return
     stages = [stage for _, _, stage in case.stages()]
     if any(s.minimum_norm for s in stages) or not any(map(case.follows_gradients, stages)):
         return  # attacks for the smallest perturbation give the clean image where they find none
