@@ -13,6 +13,7 @@ ATTACKS = {name: e for name, e in catalogue.entries().items() if e.kind == "atta
 # Whose cost is that of others: words.
 WORDS = {"ensemble"}
 NEEDED = {"eps": "1"}
+OWN = {"transfer": {"surrogates": ["mlp@digits"]}}
 # Every parameter with a number is tried at these, one after the other.
 VALUES = (1, 2, 7)
 
@@ -40,7 +41,7 @@ def check_cost(name, text):
     registered, tried = resolve(name), 0
     for params in settings(name):
         try:
-            bound = bind(registered, {**NEEDED, **params})
+            bound = bind(registered, {**NEEDED, **OWN.get(name, {}), **params})
         except ValueError:  # parameters that do not go together
             continue
         told = cost.evaluate(text, bound)

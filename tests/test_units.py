@@ -98,7 +98,7 @@ def test_budgets(given, value, text):
             None,
             "eps '8px' counts pixels, as norm = 'l0' and 'spatial' do; in L2 write",
         ),
-        ("three", "spatial", None, "eps 'three' is not a number; write pixels, as '3px'"),
+        ("three", "spatial", None, "eps 'three' is not a number; write pixels, as '5px'"),
         ("px", "spatial", None, "eps 'px' is not a number"),
         ("-1px", "spatial", None, "eps '-1px' must be finite and at least 0"),
         ("2.5px", "l0", None, "eps '2.5px' (L0) is no whole number of pixels; write '5px' or '5'"),

@@ -253,8 +253,9 @@ def test_what_smallest_perturbations_go_further_takes_no_pixel_more() -> None:
 
 def test_equal_geometries_are_not_taken_for_another() -> None:
     """Every norm of the lab has a geometry, a title and a slack of its own."""
-    from robustlab.units import NORM_TITLES, NORMS
+    from robustlab.units import NORM_TITLES, NORMS, SPATIAL
 
-    assert tuple(geometry.GEOMETRIES) == NORMS == tuple(NORM_TITLES)
+    assert tuple(geometry.GEOMETRIES) == NORMS
+    assert (*NORMS, SPATIAL) == tuple(NORM_TITLES)
     x = torch.full((1, 1, 4, 4), 0.5)
     assert [budget_slack(x, Threat(norm, 1.0)) > 0 for norm in NORMS] == [True] * 3 + [False]

@@ -109,7 +109,7 @@ _TRIES: list[tuple[str, dict[str, Any]]] = [
     ("apgd", {"steps": 5}),
     ("square", {"queries": 5}),
     ("sparse_rs", {"queries": 5, "eps": "1px"}),
-    ("sigma_zero", {"steps": 3, "aimed": 1, "shrinking": 2, "putback": 0, "eps": "1000px"}),
+    ("sigma_zero", {"steps": 3, "aimed": 1, "shrinking": 2, "putback": 0, "eps": "1px"}),
     ("foolbox:LinfProjectedGradientDescentAttack", {"steps": 3}),
 ]
 
@@ -155,6 +155,8 @@ def test_equal_seeds_give_equal_results(
     name: str, params: dict[str, Any], kind: type[_Noisy], lenet: Backbone, digits: Data
 ) -> None:
     backbone, few = _random(lenet, kind), digits.subset(np.arange(6))
+    if name == "sigma_zero":  # whose images are all clean ones where the budget is too small
+        params = {**params, "eps": "1000px"}
     found = []
     for stray in (1, 2):
         torch.manual_seed(stray)
