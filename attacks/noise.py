@@ -16,7 +16,8 @@ class Noise(Attack):
     Linf: every pixel moves by +eps or -eps; L2: a Gaussian direction of length eps; L1: exponential
     spacings of total eps. Clipping to [0, 1] then shortens what would leave the box. L0: salt and
     pepper, eps pixels drawn at random whose channels go to 0 or 1, to the other where they stand
-    there. With restarts an image counts as fooled when any draw fools it.
+    there. With restarts an image counts as fooled when any draw fools it; each eps has draws of its
+    own.
     """
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")

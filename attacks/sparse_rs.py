@@ -70,7 +70,7 @@ class SparseRS(Attack):
         order = x.new_tensor(rng.uniform((x[0, 0].numel(),))).argsort(dim=1, stable=True)
         colours = x.new_tensor(rng.uniform((count, x.shape[1]))).round()
         best = painted(x, x, order[:, :count], colours)
-        value, won = self._score(model, best, y, threat)
+        value, won = self.query(model, best, y, threat)
         found, claimed = best.clone(), won.clone()
         rows, better, drawn = torch.arange(len(x), device=x.device), torch.ones_like(won), None
         for query in range(1, self.queries + 1):
@@ -94,18 +94,12 @@ class SparseRS(Attack):
             many = min(self._many(query, count), order.shape[1] - count or count)
             order = shuffled(order, drawn[:, turn, :many], count)
             tried, swapped = exchanged(clean, best, order, drawn[:, turn, :many, 2:], count)
-            seen, hit = self._score(model, tried, y, threat)
+            seen, hit = self.query(model, tried, y, threat)
             # A loss of one's own may fall where the goal is reached; the goal goes first.
             better = (hit & ~won) | ((seen > value) & (hit | ~won))
             best[better], value[better], won[better] = tried[better], seen[better], hit[better]
             order[better] = swapped[better]
         return found, claimed
-
-    def _score(self, model: Any, x_adv: Any, y: Any, threat: Threat) -> tuple[Any, Any]:
-        """The loss [n], and whether the network is fooled [n]: one query."""
-        logits = model(x_adv)
-        loss = self.objective(logits, y, threat.target)
-        return loss, self.fooled(logits, y, threat.target)
 
     def _many(self, query: int, count: int) -> int:
         """How many pixels the query exchanges."""

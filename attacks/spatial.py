@@ -70,9 +70,7 @@ class Spatial(Attack):
         for turn in range(poses.shape[1]):
             tried = poses[:, turn] if len(poses) == 1 else poses[rows, turn]
             moved, pose = threat.move(left, tried), tried.expand(len(rows), 3)
-            logits = model(moved)
-            hit = self.fooled(logits, y[rows], threat.target)
-            seen = self.objective(logits, y[rows], threat.target)
+            seen, hit = self.query(model, moved, y[rows], threat)
             gone = torch.zeros_like(hit)
             if self.early_exit:
                 gone = model.settled(moved, hit, pose)

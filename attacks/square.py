@@ -55,7 +55,7 @@ class Square(Attack):
     def search(self, model: Any, x: Any, y: Any, start: Any, threat: Threat, rng: Any) -> Any:
         moves = _Squares() if threat.norm == "linf" else _Transfers(threat.norm)
         best = moves.begin(x, threat, rng)
-        value, won = self._score(model, best, y, threat)
+        value, won = self.query(model, best, y, threat)
         found, claimed = best.clone(), won.clone()
         rows = torch.arange(len(x), device=x.device)
         drawn, better = None, torch.ones_like(won)
@@ -77,17 +77,11 @@ class Square(Attack):
                 drawn = x.new_tensor(rng.uniform((_BLOCK, moves.numbers(x))))
             side = self._side(query - 1, x, threat)
             tried = moves.propose(x, best, threat, side, drawn[:, turn])
-            seen, hit = self._score(model, tried, y, threat)
+            seen, hit = self.query(model, tried, y, threat)
             # A loss of one's own may fall where the goal is reached; the goal goes first.
             better = (hit & ~won) | ((seen > value) & (hit | ~won))
             best[better], value[better], won[better] = tried[better], seen[better], hit[better]
         return found, claimed
-
-    def _score(self, model: Any, x_adv: Any, y: Any, threat: Threat) -> tuple[Any, Any]:
-        """The loss [n], and whether the network is fooled [n]: one query."""
-        logits = model(x_adv)
-        loss = self.objective(logits, y, threat.target)
-        return loss, self.fooled(logits, y, threat.target)
 
     def _side(self, tries: int, x: Any, threat: Threat) -> int:
         """How wide a square is after ``tries``; 0 when it is the single pixels' turn."""

@@ -112,7 +112,7 @@ class Evidence:
             found
             for group in self.attacks(backbone, norm)
             if labels is None or group.label in labels
-            if (found := within(group, eps)) is not None
+            if (found := ever(group, eps)) is not None
         ]
         return np.logical_or.reduce(hits) if hits else None
 
@@ -151,6 +151,14 @@ def eps_of(group: Group) -> list[Eps]:
 
 
 def within(group: Group, eps: Eps, kind: str = "verified") -> Hits | None:
+    """Images that count as broken by the group at ``eps``: what it broke within it; where each
+    budget has its own verdicts (noise, transfer, what is learned), at that eps alone.
+    """
+    apart = group.plan.get("apart", False)
+    return exactly(group, eps, kind) if apart else ever(group, eps, kind)
+
+
+def ever(group: Group, eps: Eps, kind: str = "verified") -> Hits | None:
     """Images the group broke within ``eps``: what is broken at a smaller eps is so at a larger."""
     hits = [column(group, f"{kind}[eps={e.text}]") for e in eps_of(group) if _at_most(e.value, eps)]
     return np.logical_or.reduce(hits) if hits else None

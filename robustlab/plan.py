@@ -74,7 +74,7 @@ class Cell:
         """What `run.json` says of the cell: all that a page needs without importing torch."""
         obj, params = self.bound.registered.obj, self.bound.params
         norm = params.get("norm") if self.bound.registered.kind == "attack" else None
-        threat = obj(**params).threat(0.0) if norm else None
+        attack = obj(**params) if norm else None
         eps = params["eps"] if norm else []
         return {
             "cell": self.id,
@@ -83,8 +83,9 @@ class Cell:
             "label_params": self.bound.label_params,
             "kind": self.bound.registered.kind,
             "knowledge": getattr(obj, "knowledge", ""),
-            "learns": _learns(self.bound),
-            "norm": threat and threat.name,
+            "learns": attack is not None and attack.learns,
+            "apart": attack is not None and attack.apart,
+            "norm": attack and attack.threat(0.0).name,
             "eps": list(eps),
             "eps_values": [b.value for b in parse_budgets(eps, norm)] if norm else [],
             "targeted": params.get("target") is not None and norm is not None,

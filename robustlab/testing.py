@@ -254,8 +254,7 @@ def check_budget(attack: Attack, backbone: Backbone, data: Data, *, seed: int = 
         assert stray.size == 0, f"eps {budget.text}: pixels of {stray[:5]} do not verify again"
         assert np.isfinite(found.distance[row][claimed]).all(), "a verified image has no distance"
         assert np.isinf(found.distance[row][~claimed]).all(), "an unfooled image has a distance"
-    unasked = all(stage.knowledge in ("transfer", "none") for _, stage in attack.stages())
-    if attack.learns or unasked:  # each budget has a perturbation of its own, and its own verdicts
+    if attack.apart:  # each budget has its own verdicts
         return found
     order = np.argsort([b.value for b in attack.budgets(backbone.input_shape)])
     growing = found.verified[order].astype(int)

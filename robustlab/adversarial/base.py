@@ -193,6 +193,14 @@ class Attack:
         """Whether the attack learns from a set of images."""
         return type(self).learn is not Attack.learn
 
+    @property
+    def apart(self) -> bool:
+        """Whether each budget has its own verdicts: where something is learned for it, and where no
+        stage asks the network, so that a list of budgets would be a choice among tries.
+        """
+        unasked = all(stage.knowledge in ("transfer", "none") for _, stage in self.stages())
+        return self.learns or unasked
+
     def check_lessons(self) -> None:
         """Refuse parameters with which nothing can be learned; see `learning.check_lessons`."""
         check_lessons(cast(Any, self))
@@ -237,6 +245,13 @@ class Attack:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [n, K], loss [n] (none: the objective), its gradient; see `gradients.look`."""
         return look(model, x_adv, y, target, loss or self.objective)
+
+    def query(
+        self, model: Access, x_adv: Tensor, y: Tensor, threat: Threat
+    ) -> tuple[Tensor, Tensor]:
+        """The objective [n], and whether the goal is reached [n]: one look at the logits alone."""
+        logits = model(x_adv)
+        return self.objective(logits, y, threat.target), fooled(logits, y, threat.target)
 
     @staticmethod
     def difference(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:

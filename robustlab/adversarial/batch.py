@@ -92,7 +92,7 @@ class Batch:
         self.kept: dict[tuple[int, int], Smallest] = {}
         for index in sorted(range(len(self.budgets)), key=lambda i: self.budgets[i].value):
             threat = self.threat(self.budgets[index].value)
-            if self._apart:
+            if self.attack.apart:
                 self._begin(clean)
             for number, (_, stage) in enumerate(self.attack.stages()):
                 begun = time.perf_counter()
@@ -100,14 +100,6 @@ class Batch:
                     self._try(Turn(stage, number, restart, index), threat)
                 self.found.stage_seconds[number] += time.perf_counter() - begun
             self._write(index, threat)
-
-    @property
-    def _apart(self) -> bool:
-        """Whether each budget is another attack, and nothing is shared: where something is learned
-        for it, and where nobody asks the network: a list of budgets is no choice among them.
-        """
-        unasked = [s.knowledge in ("transfer", "none") for _, s in self.attack.stages()]
-        return bool(self.learned) or all(unasked)
 
     def _begin(self, clean: Verdict) -> None:
         """Nothing found yet but the clean images; what is found is written into copies."""
@@ -148,9 +140,9 @@ class Batch:
             widest = self.threat(max(budget.value for budget in self.budgets))
             answer, kept.claimed[new], _ = self._search(new, widest, turn, way)
             x, part = images.x[new], widest.narrow(new)
-            first, clear = beyond(self.judge, x, images.y[new], answer, part)
-            kept.first[new], kept.first_logits[new], size = first
-            kept.clear[new], kept.clear_logits[new], _ = clear
+            first, clear, size = beyond(self.judge, x, images.y[new], answer, part)
+            kept.first[new], kept.first_logits[new] = first
+            kept.clear[new], kept.clear_logits[new] = clear
             kept.searched[new] = True
             self._measure(new, size)
         return kept

@@ -2,7 +2,8 @@
 
 Memory on the device is one batch's, whatever the number of images. Budgets are worked through in
 ascending order: what is fooled at a smaller eps stays fooled at a larger one and is not searched
-again; what was fooled as floats but not as 8-bit pixels is.
+again; what was fooled as floats but not as 8-bit pixels is. An attack whose budgets are apart (see
+`Attack.apart`) begins afresh at each.
 """
 
 from __future__ import annotations

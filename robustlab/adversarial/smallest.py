@@ -57,20 +57,20 @@ class Smallest:
         return images, torch.where(fits[:, None], self.clear_logits[rows], self.first_logits[rows])
 
 
-Point = tuple[Tensor, Tensor, Tensor]
+Point = tuple[Tensor, Tensor]  # images, and the judge's logits of them
 
 
 def beyond(
     judge: Judge, x: Tensor, y: Tensor, x_adv: Tensor, threat: Threat
-) -> tuple[Point, Point]:
+) -> tuple[Point, Point, Tensor]:
     """From ``x_adv`` [n, C, H, W] on, away from ``x``: the first point that fools, and the first
     that fools beyond rounding.
 
     The second is looked for a little way only, and is the first where there is none.
 
     Returns:
-        Twice: points, the judge's logits of them [n, K], and their sizes in the threat's norm, [n]:
-        inf where they do not fool, or where ``x_adv`` is not an image in the box.
+        Both, and the size of the first in the threat's norm, [n]: inf where none fools, or where
+        ``x_adv`` is not an image in the box.
     """
     sound = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(dim=1)  # false for NaN
     won = torch.zeros_like(sound)
@@ -90,10 +90,8 @@ def beyond(
         clear[rows[taken]], logits_clear[rows[taken]] = point[taken], logits[taken]
         won[rows[new]] = True
         rows = rows[~sure & ~(won[rows] & (multiple >= _NEAR))]
-    found = []
-    for points, seen in ((first, logits_first), (clear, logits_clear)):
-        found.append((points, seen, threat.distance(points, x).masked_fill(~won, torch.inf)))
-    return found[0], found[1]
+    size = threat.distance(first, x).masked_fill(~won, torch.inf)
+    return (first, logits_first), (clear, logits_clear), size
 
 
 def _beyond_rounding(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:

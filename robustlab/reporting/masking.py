@@ -3,11 +3,11 @@
 Noise must not beat an attack; an attack that sees gradients should not lose to one that does not,
 nor an expensive search to a cheap one. Comparisons are paired on the same images: a loss by any
 count is amber, by more than two images and 1 % of them red. What is fooled at a smaller eps is
-counted at a larger one here, so that no curve can rise; the clean probe looks for curves that do,
-on a sample of raw runs. An attack that learns one perturbation for all images is asked for more
-than one that fits each, and that it breaks fewer says nothing; it must beat noise all the same. In
-L0 it is in one piece, and noise of as many pixels, scattered over the image, is no noise of its
-size: sound squares of few pixels lose to that.
+counted at a larger one here (not of noise, nor of what was learned or made elsewhere), so that no
+curve can rise; the clean probe looks for curves that do, on a sample of raw runs. An attack that
+learns one perturbation for all images is asked for more than one that fits each, and that it breaks
+fewer says nothing; it must beat noise all the same. In L0 it is in one piece, and noise of as many
+pixels, scattered over the image, is no noise of its size: sound squares of few pixels lose to that.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ def test_beyond_goes_as_far_as_it_must_and_no_further() -> None:
     lead = (linear(x)[:, 1] - linear(x)[:, 0]).view(-1, 1, 1, 1)
     to_boundary = -weight.sign() * lead / weight.abs().sum()
     nearly, exact = x + 0.9999 * to_boundary, to_boundary.abs().amax(dim=(1, 2, 3))
-    (first, _, least), (point, logits, size) = beyond(judge, x, y, nearly, threat)
+    (first, _), (point, logits), least = beyond(judge, x, y, nearly, threat)
+    size = threat.distance(point, x)
     assert torch.equal(logits, linear(point))
     assert bool((linear(first).argmax(dim=1) != y).all())
     assert bool((exact <= least).all())
@@ -107,12 +108,12 @@ def test_beyond_goes_as_far_as_it_must_and_no_further() -> None:
     assert bool((size / exact < 1.0051).all())
     apart = logits.diff(dim=1).abs().flatten() / logits.abs().amax(1)
     assert bool((apart > FRAGILE_MARGIN).all())
-    (far, _, none), _ = beyond(judge, x, y, x + 0.3 * to_boundary, threat)
+    (far, _), _, none = beyond(judge, x, y, x + 0.3 * to_boundary, threat)
     assert bool(none.isinf().all())
     assert torch.equal(far, x + 0.3 * to_boundary)
     broken = nearly.clone()
     broken[0, 0, 0, 0], broken[1, 0, 0, 0] = torch.nan, 1.5
-    sizes = beyond(judge, x, y, broken, threat)[0][2]
+    sizes = beyond(judge, x, y, broken, threat)[2]
     assert sizes.isinf().tolist()[:3] == [True, True, False]
 
 

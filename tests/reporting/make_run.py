@@ -42,6 +42,7 @@ class Probe:
     losses: int = 0  # steps
     stages: Sequence[str] = ()
     learns: bool = False
+    apart: bool = False
 
     @property
     def label(self) -> str:
@@ -172,6 +173,7 @@ def _entry(probe: Probe, backbone: str, start: int, stop: int) -> dict[str, Any]
         "kind": probe.kind,
         "knowledge": probe.knowledge,
         "learns": probe.learns,
+        "apart": probe.apart,
         "norm": probe.norm,
         "eps": list(probe.eps),
         "eps_values": [float(e) for e in probe.eps],

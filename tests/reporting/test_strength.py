@@ -200,3 +200,20 @@ def test_one_attack_with_stages_has_a_section_and_no_figure(build, runs):
     assert not section.all("svg", class_="plot")
     assert cells(built.tree, "Strength, passes and seconds of each attack")[0][4] == "–"
     assert "Stage by stage" in section.words
+
+
+@pytest.mark.parametrize(("apart", "counted"), [(False, True), (True, False)])
+def test_budgets_that_are_apart_count_their_own_images_alone(lay, runs, apart, counted):
+    """In an attack's own figure; the worst case over attacks holds what was ever broken within."""
+    from robustlab.evidence import Eps, Evidence, within
+
+    probes = [runs.PROBES[0], runs.Probe("noisy", knowledge="transfer", apart=apart)]
+    evidence = Evidence(lay(runs.Recipe(backbones={"net": 0.1}, probes=probes)))
+    (group,) = evidence.attacks("net", "linf")
+    small, large = Eps(0.025, "0.025"), Eps(0.2, "0.2")
+    first = group.outcome.samples["verified[eps=0.025]"]
+    last = group.outcome.samples["verified[eps=0.2]"]
+    first[0], last[0] = True, False
+    assert bool(within(group, large)[0]) == counted
+    assert within(group, small)[0]
+    assert evidence.broken("net", "linf", large)[0]

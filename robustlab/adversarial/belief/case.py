@@ -71,7 +71,7 @@ class Case:
 
     @property
     def transfers(self) -> bool:
-        """Whether a stage claims what other networks say."""
+        """Whether all that is claimed is what other networks say."""
         return all(stage.knowledge == "transfer" for _, _, stage in self.stages())
 
     def images(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
