@@ -60,7 +60,7 @@ def matrix_units(device: torch.device) -> str:
     if device.type == "cuda":
         capable = torch.cuda.get_device_capability(device) >= (8, 0)
         return "tensor cores" if capable else ""
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)  # no public name before torch 2.13
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)  # no public name in torch 2.11
     return "AMX tiles" if device.type == "cpu" and tiles is not None and tiles() else ""
 
 
@@ -109,24 +109,29 @@ def fastest_threads(backbones: Sequence[Backbone]) -> int:
     most = torch.get_num_threads()
     if most == 1 or backbones[0].device.type != "cpu":
         return most
-    spent = {}
+    spent, size = {}, min(_BATCH, _fitting(backbones))
     for count in (1, most):
         with with_threads(count):
-            spent[count] = sum(seconds_a_pass(backbone) for backbone in backbones)
+            spent[count] = sum(seconds_a_pass(backbone, size) for backbone in backbones)
     return most if spent[most] * _WORTH < spent[1] else 1
 
 
 def _batch(backbones: Sequence[Backbone]) -> int:
     """What fits the memory, 128 at most, unless another size is clearly faster an image."""
-    size = max(4 * math.prod(backbone.input_shape) * _ACTIVATIONS for backbone in backbones)
-    fits = 1 << int(math.log2(max(1, _ACTIVATION_BYTES // size)))
-    usual = max(1, min(128, fits))
+    fits = _fitting(backbones)
+    usual = min(128, fits)
     spent = {
         count: sum(seconds_a_pass(backbone, count) for backbone in backbones)
         for count in {usual, *(count for count in _SIZES if count <= fits)}
     }
     best = min(spent, key=spent.__getitem__)
     return best if spent[best] * _WORTH < spent[usual] else usual
+
+
+def _fitting(backbones: Sequence[Backbone]) -> int:
+    """The largest batch, a power of two, whose activations fit the memory meant for them."""
+    size = max(4 * math.prod(backbone.input_shape) * _ACTIVATIONS for backbone in backbones)
+    return 1 << int(math.log2(max(1, _ACTIVATION_BYTES // size)))
 
 
 def _precision(backbones: Sequence[Backbone], batch: int) -> tuple[str, str]:

@@ -14,9 +14,8 @@ from robustlab.errors import BadRequest, choices
 
 __all__ = ["doctor", "show"]
 
-_TRIED = (
-    "resnet20-narrow@digits"  # what `doctor` measures with: small, and convolutions all the way
-)
+# What `doctor` measures with: small, and convolutions all the way.
+_TRIED = "resnet20-narrow@digits"
 
 
 @click.command()
