@@ -215,6 +215,38 @@ def test_the_source_of_a_users_probe_decides(tmp_path):
     assert first_id(suite=suite) == found[0]
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"use": "bisection", "attack": "{mine}"},
+        {"use": "ensemble", "attacks": ["{mine}"]},
+        {"use": "ensemble", "attacks": [{"use": "bisection", "attack": "{mine}"}]},
+    ],
+    ids=["bisection", "member", "bisection of a member"],
+)
+def test_the_source_of_every_attack_inside_decides(tmp_path, params):
+    """However deep: a resumed run must not serve what another file's code gave."""
+    path = tmp_path / "mine.py"
+    text = (
+        "from robustlab import Attack, probe\n\n\n@probe('mine')\nclass Mine(Attack):\n"
+        "    def search(self, model, x, y, start, threat, rng):\n        return x{}\n"
+    )
+
+    def filled(value):
+        if isinstance(value, dict):
+            return {key: filled(one) for key, one in value.items()}
+        return [filled(one) for one in value] if isinstance(value, list) else value.format(mine=own)
+
+    own = f"{path}:mine"
+    told = filled(params)
+    probe = ProbeSpec(told.pop("use"), {"eps": "0.1", **told})
+    found = []
+    for change in ("", " * 1.0", ""):
+        path.write_text(text.format(change))
+        found.append(first_id(suite=replace(ASKED["suite"], probes=(probe,))))
+    assert found[0] == found[2] != found[1]
+
+
 def test_moving_to_a_device_keeps_ids():
     plan = make_plan(TEN)
     assert [c.id for c in plan.on("cpu").cells] == [c.id for c in plan.cells]

@@ -96,23 +96,17 @@ def _check(surrogate: Backbone, backbone: Backbone) -> None:
         )
     known = {name: index for index, name in enumerate(backbone.classes)}
     moved = [n for i, n in enumerate(surrogate.classes) if known.get(n, i) != i]
-    if moved and not _only_numbered(surrogate, backbone):
+    if moved:
         raise BadRequest(
             f"{here} has the classes of {backbone.name} in another order: {moved[0]!r} is number "
-            f"{known[moved[0]]} here and {surrogate.classes.index(moved[0])} there"
+            f"{known[moved[0]]} here and {surrogate.classes.index(moved[0])} there; name its classes "
+            f"in the order of {list(backbone.classes)}"
         )
     if surrogate.fingerprint == backbone.fingerprint:
         raise BadRequest(
             f"{here} is the network that is attacked ({backbone.name}): nothing would be "
             "transferred; name another surrogate, or run mifgsm on the network itself"
         )
-
-
-def _only_numbered(*backbones: Backbone) -> bool:
-    """Whether the names of one of them mean nothing, and the two sets of names differ."""
-    numbers = tuple(map(str, range(len(backbones[0].classes))))
-    differ = len({frozenset(backbone.classes) for backbone in backbones}) > 1
-    return differ and any(backbone.classes == numbers for backbone in backbones)
 
 
 class _Together(nn.Module):

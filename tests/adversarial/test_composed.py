@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from robustlab import Threat, attack
+from robustlab import Attack, Threat, attack
 from robustlab.adversarial import Access
 from robustlab.adversarial.auto_pgd import auto_pgd
 from robustlab.adversarial.belief.convergence import still_rising
@@ -197,3 +197,45 @@ def test_a_zero_gradient_where_the_goal_is_reached_is_no_sign_of_masking(
     assert attack("apgd", lenet, digits, **params).zero_gradients.sum() == 0
     monkeypatch.setattr("robustlab.adversarial.gradients.fooled", lambda *_: torch.tensor(False))
     assert attack("apgd", lenet, digits, **params).zero_gradients.sum() > 10
+
+
+class Fickle(Attack):
+    """On a network that one bright pixel fools: wins at 0.4, fails at 0.2, wins by 0.05 at 0.3."""
+
+    tried: ClassVar[list[float]] = []
+
+    def search(self, model: Any, x: Any, y: Any, start: Any, threat: Any, rng: Any) -> Any:
+        eps = round(float(threat.eps.flatten()[0]), 3)
+        self.tried.append(eps)
+        return (x + {0.4: 0.4, 0.3: 0.05}.get(eps, 0.0)).clamp(0.0, 1.0)
+
+
+class Bright(torch.nn.Module):
+    """Says 1 where the mean pixel is above 0.5."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.flatten(1).mean(dim=1, keepdim=True) - 0.5
+        return torch.cat([-mean, mean], dim=1)
+
+
+def test_bisection_takes_back_a_failure_further_out_than_a_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once 0.05 is known to do, that 0.2 once failed must not end the search."""
+    Fickle.tried.clear()
+    bisection = resolve("bisection").obj(eps=["0.4"], attack="pgd", rounds=6)
+    monkeypatch.setattr(type(bisection), "inner", Fickle(eps=["0.4"]))
+    x, y = torch.full((1, 1, 4, 4), 0.46), torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        access, random = Access(Bright().eval(), 1), SampleRandom(0, ["one"])
+        found, claimed = bisection.search(access, x, y, x, Threat("linf", 0.4), random)
+    assert claimed.all()
+    assert float((found - x).max()) <= 0.0501
+    assert Fickle.tried[:3] == [0.4, 0.2, 0.3]
+    assert Fickle.tried[3] == 0.025  # halfway to the nearest success, from nothing
+
+
+def test_a_step_of_no_length_is_taken_at_its_word(lenet: Backbone, digits: Data) -> None:
+    assert attack("fmn", lenet, digits, eps="0.3", steps=20).verified.sum() > 20
+    still = attack("fmn", lenet, digits, eps="0.3", steps=20, step_size=0.0)
+    assert not (still.verified[0] & still.clean_correct).any()

@@ -181,3 +181,30 @@ def test_a_random_network_has_no_quick_search(lenet: Backbone, digits: Data) -> 
 
     noisy = Backbone(Noisy().eval(), input_shape=(1, 32, 32), classes=10, name="noisy")
     assert _made("fgsm")(noisy, digits.subset(np.arange(4)), precision="bfloat16").quick is None
+
+
+class Endless(torch.nn.Module):
+    """Gradients that are no numbers: the slope of a root at 0, times 0."""
+
+    def __init__(self, network: torch.nn.Module | None) -> None:
+        super().__init__()
+        assert network is not None
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        nothing = (x * 0).flatten(1).sum(dim=1, keepdim=True).sqrt()
+        logits: torch.Tensor = self.network(x) + nothing
+        return logits
+
+
+def test_what_only_bfloat16_loses_is_not_held_against_the_attack(
+    lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The float32 search after it is sound; alone, such a network is told."""
+    attack = _made("pgd", steps=5)
+    broken = Backbone(Endless(lenet.network).eval(), input_shape=(1, 32, 32), classes=10, name="e")
+    assert attack(broken, digits).broken_gradients.sum() > 0
+    monkeypatch.setattr(ways_module, "half_copy", lambda n, s: Endless(half_copy(n, s)))
+    found = attack(lenet, digits, precision="bfloat16")
+    assert found.quick is not None
+    assert found.broken_gradients.sum() == 0

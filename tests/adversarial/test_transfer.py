@@ -186,7 +186,9 @@ def test_a_surrogate_keeps_its_normalisation_and_precision(tmp_path: Path) -> No
 def wrong(folder: Path) -> Iterator[tuple[str, str]]:
     yield "lenet5-max@digits", "is the network that is attacked"
     yield "resnet20?width=4", "takes images of 3x32x32, lenet5-max@digits of 1x32x32"
-    yield copied(folder, classes=[*"0123456798"]), "in another order"
+    yield copied(folder, classes=[*"0123456798"]), "in another order: '9' is number 9 here and 8"
+    # Names that stand in both must agree, whatever the others are.
+    yield copied(folder, classes=[*"123456789", "none"]), "in another order: '1' is number 1 here"
 
 
 def test_what_does_not_fit_is_refused(lenet: Backbone, digits: Data, tmp_path: Path) -> None:
@@ -254,15 +256,32 @@ def test_a_plan_refuses_the_target_as_its_surrogate() -> None:
         cells("mlp@digits")
 
 
+def test_names_that_are_only_numbers_say_nothing(
+    lenet: Backbone, digits: Data, tmp_path: Path
+) -> None:
+    """Against names of another kind; the same numbers in another order do."""
+    named = copied(tmp_path, classes=[f"digit {one}" for one in range(10)])
+    assert made(surrogates=named)(lenet, digits.subset(np.arange(4))) is not None
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        'use = "transfer"\nsurrogates = ["python:./mine.py:build"]\n',
+        'use = "ensemble"\nattacks = [\n'
+        '{ use = "transfer", surrogates = ["python:./mine.py:build"] }]\n',
+    ],
+    ids=["alone", "in an ensemble"],
+)
 def test_a_surrogate_is_looked_for_beside_the_suite(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probe: str
 ) -> None:
     told = {"name": AVG, "shape": (1, 32, 32), "classes": 10, "mean": 0.0}
     (tmp_path / "mine.py").write_text(COPY.format(**told), encoding="utf-8")
     (tmp_path / "mine.toml").write_text(
         'schema = 1\n[data]\nsource = "digits:test"\ntake = 4\n'
         '[[backbone]]\nref = "mlp@digits"\n'
-        '[[probe]]\nuse = "transfer"\neps = ["0.1"]\nsurrogates = ["python:./mine.py:build"]\n',
+        f'[[probe]]\neps = ["0.1"]\n{probe}',
         encoding="utf-8",
     )
     elsewhere = tmp_path / "elsewhere"

@@ -139,11 +139,22 @@ def test_halves_hang_on_ids_alone(digits: Data) -> None:
     assert sorted(np.concatenate(by_half(digits))) == list(range(len(digits)))
 
 
-def test_copies_of_an_image_are_in_one_half(digits: Data) -> None:
+def parted_copies(digits: Data) -> int:
+    """Of 20 images that stand twice, those whose copies are in different halves."""
     images = np.concatenate([digits.batch_8bit(np.arange(20))] * 2)
     twice = Data(images, np.tile(np.asarray(digits.labels[:20]), 2), classes=10, name="twice")
     one, other = by_half(twice)
-    assert {row % 20 for row in one.tolist()}.isdisjoint(row % 20 for row in other.tolist())
+    return len({row % 20 for row in one.tolist()} & {row % 20 for row in other.tolist()})
+
+
+def test_copies_of_an_image_are_in_one_half(digits: Data) -> None:
+    assert parted_copies(digits) == 0
+
+
+def test_copies_that_are_parted_are_seen(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: halves by ids alone."""
+    monkeypatch.setattr(learning, "_pixels", lambda data, row: str(data.ids[row]))
+    assert parted_copies(digits) > 3
 
 
 def test_images_that_are_attacked_teach_nothing(lenet: Backbone, tmp_path: Path) -> None:
