@@ -99,8 +99,8 @@ def _check(surrogate: Backbone, backbone: Backbone) -> None:
     if moved:
         raise BadRequest(
             f"{here} has the classes of {backbone.name} in another order: {moved[0]!r} is number "
-            f"{known[moved[0]]} here and {surrogate.classes.index(moved[0])} there; name its classes "
-            f"in the order of {list(backbone.classes)}"
+            f"{known[moved[0]]} here and {surrogate.classes.index(moved[0])} there; name "
+            f"its classes in the order of {list(backbone.classes)}"
         )
     if surrogate.fingerprint == backbone.fingerprint:
         raise BadRequest(
