@@ -16,8 +16,8 @@ from robustlab import shelf
 FLOORS = {
     0: "lazy errors units identity shelf environment atomic cost catalogue",
     1: "statistics suite registry binding outcome record store randomness",
-    2: "data backbones seeding",
-    3: "adversarial training",
+    2: "data backbones pooling seeding",
+    3: "adversarial invariance training",
     4: "plan work engines runner estimate machine",
     5: "results evidence verdict reporting runs",
     6: "__main__ cli doors planted testing",

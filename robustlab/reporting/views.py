@@ -6,6 +6,7 @@ from robustlab.reporting.belief import belief
 from robustlab.reporting.breaks import breaks
 from robustlab.reporting.curves import curves
 from robustlab.reporting.gallery import gallery
+from robustlab.reporting.invariance import invariance
 from robustlab.reporting.losses import losses
 from robustlab.reporting.making import making
 from robustlab.reporting.opening import opening
@@ -27,6 +28,7 @@ VIEWS: list[View] = [
     radii,
     gallery,
     breaks,
+    invariance,
     probes,
     making,
 ]

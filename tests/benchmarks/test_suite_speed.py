@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from robustlab.adversarial import Access, Attack, Threat
@@ -23,10 +25,24 @@ from robustlab.adversarial.foolbox_bridge import _foolbox
 from robustlab.backbones import Backbone, load_backbone
 from robustlab.data import Data, load_data
 from robustlab.registry import resolve
+from robustlab.units import eps_value
 
 pytestmark = pytest.mark.benchmark
 
-EPS = ["0.02", "0.04", "0.06", "0.08", "0.1", "0.15", "0.2", "0.3"]
+DIGITS = ["0.02", "0.04", "0.06", "0.08", "0.1", "0.15", "0.2", "0.3"]
+BRACKET = Path(__file__).resolve().parents[3] / "shared" / "data" / "bracket"
+# The adversarially trained networks of alpha-beta-CROWN: channels, size, flat, preprocessing, eps.
+BRACKETS: dict[str, Any] = {
+    "mnist": (1, 28, 1568, {}, ["0.05", "0.1", "0.15", "0.2", "0.25", "0.3", "0.35", "0.4"]),
+    "cifar": (
+        3, 32, 2048,
+        {
+            "mean": tuple(v / 255 for v in (125.3, 123.0, 113.9)),
+            "std": tuple(v / 255 for v in (63.0, 62.1, 66.7)),
+        },
+        [f"{eps}/510" for eps in (1, 2, 3, 4, 6, 8, 12, 16)],
+    ),
+}  # fmt: skip
 
 
 def _attack(name: str, **params: Any) -> Attack:
@@ -34,16 +50,35 @@ def _attack(name: str, **params: Any) -> Attack:
     return made
 
 
+def _case(name: str, take: int) -> tuple[Backbone, Data, list[str]]:
+    """A network, images and eight eps, a shipped network's or a bracket network's."""
+    if "@" in name:
+        return load_backbone(name), load_data("digits:test", take=take), DIGITS
+    if not BRACKET.is_dir():
+        pytest.skip("the bracket networks are not beside here")
+    channels, size, flat, preprocessing, eps = BRACKETS[name]
+    layers = [nn.Conv2d(channels, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU()]
+    head = [nn.Flatten(), nn.Linear(flat, 100), nn.ReLU(), nn.Linear(100, 10)]
+    module = nn.Sequential(*layers, *head).eval()
+    module.load_state_dict(load_file(BRACKET / f"{name}_cnn_a_adv.safetensors"))
+    shape = (channels, size, size)
+    with np.load(BRACKET / f"{name}_200.npz", allow_pickle=False) as file:
+        data = Data(file["images"], file["labels"].astype(np.int64), classes=10, name=name)
+    backbone = Backbone(module, input_shape=shape, classes=10, name=name, **preprocessing)
+    return backbone, data.subset(np.arange(take)), eps
+
+
 def _standing(found: Any) -> np.ndarray[Any, Any]:
     rates: np.ndarray[Any, Any] = (~found.verified).sum(axis=1)
     return rates
 
 
-@pytest.mark.parametrize("name", ["lenet5-robust@digits", "lenet5-max@digits"])
+@pytest.mark.parametrize("name", ["lenet5-robust@digits", "mnist", "cifar", "lenet5-max@digits"])
 def test_eps_list_as_shipped(pair: Any, benchmark: Any, name: str) -> None:
     """PGD-40 at eight eps: verified, shared and dropped by ours; from the clean image by both."""
-    data = load_data("digits:test", take=128 if benchmark.enabled else 8)
-    backbone, steps = load_backbone(name), 40 if benchmark.enabled else 2
+    backbone, data, listed = _case(name, 128 if benchmark.enabled else 8)
+    steps = 40 if benchmark.enabled else 2
+    radii = [eps_value(eps) for eps in listed]
     x, y = torch.tensor(data.batch(np.arange(len(data)))), torch.tensor(data.labels)
     foolbox = _foolbox()
     model = foolbox.PyTorchModel(
@@ -51,10 +86,10 @@ def test_eps_list_as_shipped(pair: Any, benchmark: Any, name: str) -> None:
     )
     theirs = foolbox.attacks.LinfPGD(rel_stepsize=1 / 16, steps=steps, random_start=False)
     criterion = foolbox.criteria.Misclassification(y)
-    ours = _attack("pgd", eps=EPS, steps=steps, step_size=1 / 16, random_start=False)
+    ours = _attack("pgd", eps=listed, steps=steps, step_size=1 / 16, random_start=False)
 
     def foolboxs() -> Any:
-        return theirs(model, x, criterion, epsilons=[float(e) for e in EPS])
+        return theirs(model, x, criterion, epsilons=radii)
 
     fooled = foolboxs()[2].sum(dim=1).numpy()
     if benchmark.enabled:

@@ -1,0 +1,26 @@
+"""A part of the section: a function from the groups of one probe to a sentence and a body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from robustlab.reporting.section import Story
+from robustlab.results import Group
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+__all__ = ["Part", "Told"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """The finding of one part, in plain words with its numbers, and its figures."""
+
+    title: str
+    body: Markup
+
+
+Part = Callable[[Story, Sequence[Group]], Told | None]
