@@ -7,7 +7,7 @@ from __future__ import annotations
 from importlib import util
 from pathlib import Path
 
-__all__ = ["HOME", "attacks", "probe_files", "recipes", "reports", "suites", "weights"]
+__all__ = ["HOME", "attacks", "probe_files", "recipes", "reports", "suites", "twins", "weights"]
 
 HOME = Path(__file__).resolve().parent
 
@@ -46,6 +46,11 @@ def weights() -> Path:
 def recipes() -> Path:
     """The training recipes of the shipped weights."""
     return HOME / "training" / "recipes"
+
+
+def twins() -> Path:
+    """The shipped specs of twins."""
+    return HOME / "training" / "twin_specs"
 
 
 def probe_files() -> dict[str, Path]:

@@ -1,5 +1,5 @@
 """Uncertainty of rates, means and medians: Wilson, Clopper-Pearson, exact McNemar, bootstrap over
-images, order statistics.
+images, order statistics; Student's t where the units are trainings, not images.
 
 All intervals are two-sided at 95 % unless said otherwise. Sources: Wilson (1927), Clopper and
 Pearson (1934), McNemar (1947) in its exact binomial form; Brown, Cai and DasGupta (2001) compare
@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 __all__ = [
+    "Difference",
     "Paired",
     "Rate",
     "bootstrap_mean",
     "clopper_pearson",
     "mcnemar",
+    "mean_t",
     "median",
+    "paired_t",
     "rate",
     "wilson",
 ]
@@ -106,6 +109,49 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> Paired:
     tail = float(bdtr(min(only_a, only_b), discordant, 0.5)) if discordant else 1.0
     p = min(1.0, 2 * tail)
     return Paired(only_a, only_b, a.size, p)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences with its interval and two-sided p-value; ``n`` is pairs.
+
+    NaN where there are fewer than two pairs. Where all differences are equal the interval has no
+    width and ``p`` is 0, or 1 where they are zero: nothing was seen to vary.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    p: float
+
+
+def mean_t(values: ArrayLike, confidence: float = 0.95) -> Rate:
+    """Mean of [n] values with Student's t interval (Student 1908): few units, no resampling."""
+    array = np.asarray(values, dtype=np.float64)
+    found = paired_t(array, np.zeros_like(array), confidence)
+    return Rate(found.value, found.low, found.high, found.n)
+
+
+def paired_t(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Difference:
+    """Mean of ``first - second``, arrays [n] of the same units, with the paired t interval."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"paired values need equal shapes [n], got {a.shape} and {b.shape}")
+    n, apart = a.size, a - b
+    if n == 0:
+        return Difference(math.nan, math.nan, math.nan, 0, math.nan)
+    value = float(apart.mean())
+    if n == 1:
+        return Difference(value, math.nan, math.nan, 1, math.nan)
+    error = float(apart.std(ddof=1)) / math.sqrt(n)
+    if error == 0.0:
+        return Difference(value, value, value, n, float(value == 0.0))
+    from scipy.special import stdtr, stdtrit
+
+    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * error
+    p = 2 * float(stdtr(n - 1, -abs(value / error)))
+    return Difference(value, value - half, value + half, n, p)
 
 
 def bootstrap_mean(

@@ -19,8 +19,8 @@ FLOORS = {
     2: "data backbones pooling seeding",
     3: "adversarial invariance training",
     4: "plan work engines runner estimate machine",
-    5: "results evidence verdict reporting runs",
-    6: "__main__ cli doors planted testing",
+    5: "kinds results evidence verdict reporting runs",
+    6: "__main__ cli doors planted testing twinning",
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 # Third-party packages a floor may import, inside functions too; the floors left out may import any.

@@ -16,6 +16,7 @@ from robustlab.cli.listing import list_
 from robustlab.cli.looking import doctor, show
 from robustlab.cli.running import check, report, run
 from robustlab.cli.training import train
+from robustlab.cli.twins import twins
 from robustlab.errors import RobustlabError
 
 __all__ = ["main"]
@@ -30,7 +31,7 @@ def robustlab() -> None:
     """
 
 
-for command in (run, report, list_, show, check, train, doctor):
+for command in (run, report, list_, show, check, train, twins, doctor):
     robustlab.add_command(command)
 
 

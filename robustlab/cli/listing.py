@@ -15,7 +15,7 @@ from robustlab.errors import BadRequest, choices
 __all__ = ["list_"]
 
 _COLUMNS = ("name", "norms", "knowledge", "passes")
-_KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes")
+_KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes", "twins")
 
 
 @click.command("list")
@@ -23,7 +23,7 @@ _KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes")
 @click.argument("file", required=False, type=click.Path())
 @json_option
 def list_(kind: str, file: str | None, as_json: bool) -> int:
-    """List attacks, probes, backbones, suites, data or recipes; of attacks and probes those of your
+    """List attacks, probes, backbones, suites, data, recipes or twins; of attacks and probes those of your
     own FILE too, which is read, not run. `list attacks foolbox` lists foolbox's.
     """
     if kind not in _KINDS:
@@ -123,6 +123,8 @@ def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
         return ["source", "what it is"], [list(row) for row in SOURCES]
     if kind == "recipes":
         return ["name", "network", "data", "training", "weights"], _recipes()
+    if kind == "twins":
+        return ["name", "question", "differ in", "twins"], _twins()
     return ["name", "parameters", "input", "source", "test accuracy"], _backbones()
 
 
@@ -171,6 +173,13 @@ def _recipes() -> list[list[Any]]:
             ]
         )
     return rows
+
+
+def _twins() -> list[list[Any]]:
+    from robustlab.training import list_twins, load_twins
+
+    read = [load_twins(name) for name in list_twins()]
+    return [[one.name, one.title, one.differs, ", ".join(one.recipes)] for one in read]
 
 
 def _shape(shape: Any) -> str:

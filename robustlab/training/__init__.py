@@ -13,14 +13,27 @@ if TYPE_CHECKING:
     from robustlab.training.epoch import Epoch
     from robustlab.training.loop import train
     from robustlab.training.recipe import Recipe, list_recipes, load_recipe
+    from robustlab.training.twins import Twins, list_twins, load_twins
 
-__all__ = ["Epoch", "Recipe", "list_recipes", "load_recipe", "train"]
+__all__ = [
+    "Epoch",
+    "Recipe",
+    "Twins",
+    "list_recipes",
+    "list_twins",
+    "load_recipe",
+    "load_twins",
+    "train",
+]
 
 _HOMES = {
     "Epoch": "epoch",
     "Recipe": "recipe",
+    "Twins": "twins",
     "list_recipes": "recipe",
+    "list_twins": "twins",
     "load_recipe": "recipe",
+    "load_twins": "twins",
     "train": "loop",
 }
 

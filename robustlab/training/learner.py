@@ -30,7 +30,6 @@ _AUXILIARY = 0.3  # weight of an auxiliary head's loss (Szegedy et al. 2015, sec
 _LARGEST = 1000.0  # nats: guessing among 1,000 classes costs 7
 _HELD = 2**24  # pixel values kept as floats, 64 MiB; what is more is read batch by batch
 _WATCHED = 1000  # validation images on which robust accuracy is measured after every epoch
-_HELD = 2**24  # pixel values; up to as many are kept as floats, 64 MiB, instead of made each time
 Statistics = tuple[float, ...] | None
 
 
@@ -64,8 +63,6 @@ class Learner:
         self.network = _normalised(self.module, *statistics)
         self.labels = torch.tensor(train.labels)
         small = math.prod(train.shape) * len(train) <= _HELD
-        self.images = torch.from_numpy(train.batch(slice(None))) if small else None
-        small = train.images.size <= _HELD
         self.images = torch.from_numpy(train.batch(slice(None))) if small else None
         self.steps = len(self._batches(torch.arange(len(train))))
         trained = [one for one in self.module.parameters() if one.requires_grad]

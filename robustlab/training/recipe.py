@@ -18,7 +18,16 @@ from robustlab.errors import BadRequest, choices
 from robustlab.training.reading import at_least, checked, file_name
 from robustlab.training.tables import Adversarial, Augment, Source, Train
 
-__all__ = ["Adversarial", "Augment", "Recipe", "Source", "Train", "list_recipes", "load_recipe"]
+__all__ = [
+    "Adversarial",
+    "Augment",
+    "Recipe",
+    "Source",
+    "Train",
+    "list_recipes",
+    "load_recipe",
+    "read_recipe",
+]
 
 SCHEMA = 1
 # Keys that every written recipe shows; any other is shown where it differs from its default.
@@ -103,12 +112,17 @@ def load_recipe(recipe: str | Path) -> Recipe:
     except ValueError as error:
         raise BadRequest(f"recipe {text} is not TOML: {error}") from None
     try:
-        return _recipe(table)
+        return read_recipe(table)
     except BadRequest as error:
         raise error.inside(f"recipe {path.name}") from None
 
 
-def _recipe(table: dict[str, Any]) -> Recipe:
+def read_recipe(table: dict[str, Any]) -> Recipe:
+    """The recipe that a table says, as TOML is read.
+
+    Raises:
+        BadRequest: a key or value that is not valid.
+    """
     if table.get("schema") != SCHEMA:
         raise BadRequest(f"schema is {table.get('schema')!r}; this lab reads schema = {SCHEMA}")
     known: dict[str, type] = {"schema": int, "name": str, "seed": int}

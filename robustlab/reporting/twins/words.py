@@ -1,0 +1,161 @@
+"""What the page of twins says: numbers in their units, the verdict, what is not claimed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from robustlab.kinds import ENOUGH, Key, Kinds
+from robustlab.statistics import Difference, Rate
+from robustlab.verdict import code, plural
+
+__all__ = ["caveats", "headlines", "is_rate", "mean_text", "points", "sentence", "title"]
+
+# What a reader asks first: is it right, on shifted images too, and under attack.
+_FIRST = (
+    ("clean", "clean_accuracy"),
+    ("shift", "mean_shift_accuracy"),
+    ("shift", "worst_shift_accuracy"),
+)
+
+
+def is_rate(kinds: Kinds, key: Key) -> bool:
+    """Whether a number is a share of images: a metric of a column of bools."""
+    for run in kinds.runs.values():
+        for group in run.groups():
+            named = (group.plan["probe"], group.plan["label_params"]) == (key.probe, key.params)
+            metric = f"{key.metric}[eps={key.eps}]" if key.eps else key.metric
+            if named and group.outcome is not None and metric in group.outcome.metrics:
+                column = group.outcome.samples[group.outcome.metrics[metric].column]
+                return bool(column.dtype.kind == "b") or _is_share(key)
+    return False
+
+
+def _is_share(key: Key) -> bool:
+    """Means over an image's shifts are shares too."""
+    return key.metric.endswith(("accuracy", "consistency"))
+
+
+def headlines(kinds: Kinds) -> list[Key]:
+    """The numbers that the page opens with: accuracy, shifts, one eps of each attack."""
+    first = [
+        key
+        for probe, metric in _FIRST
+        for key in kinds.values
+        if (key.probe, key.metric) == (probe, metric)
+    ]
+    robust: dict[tuple[str, str], list[Key]] = {}
+    for key in kinds.values:
+        if key.metric == "robust_accuracy" and key.probe != "noise":
+            robust.setdefault((key.probe, key.params), []).append(key)
+    return first + [_telling(kinds, keys) for keys in robust.values()]
+
+
+def _telling(kinds: Kinds, keys: Sequence[Key]) -> Key:
+    """The eps at which the twins are furthest apart on average."""
+
+    def spread(key: Key) -> float:
+        means = [float(values.mean()) for values in kinds.values[key].values()]
+        return max(means) - min(means)
+
+    return max(keys, key=spread)
+
+
+def mean_text(found: Rate, rate: bool) -> str:
+    """``81.3 % [78.0, 84.6]``; without an interval where there is one seed."""
+    factor, unit, digits = (100.0, " %", 1) if rate else (1.0, "", 3)
+    value, low, high = (f"{factor * v:.{digits}f}" for v in (found.value, found.low, found.high))
+    return f"{value}{unit}" if math.isnan(found.low) else f"{value}{unit} [{low}, {high}]"
+
+
+def points(found: Difference, rate: bool) -> str:
+    """``+12.0 points [9.1, 14.9], p = 0.0004``."""
+    factor, unit, digits = (100.0, " points", 1) if rate else (1.0, "", 3)
+    value, low, high = (f"{factor * v:+.{digits}f}" for v in (found.value, found.low, found.high))
+    if math.isnan(found.low):
+        return f"{value}{unit}"
+    return f"{value}{unit} [{low}, {high}], {_p(found.p)}"
+
+
+def _p(p: float) -> str:
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def title(kinds: Kinds) -> str:
+    """The finding: the twin that gains or loses most, seed by seed, in the first telling number."""
+    keys = headlines(kinds)
+    if not kinds.runs or not keys:
+        return f"{kinds.about['name']}: nothing to compare yet"
+    if not kinds.enough:
+        trained = plural(len(kinds.runs), "seed")
+        return f"{kinds.about['name']}: {trained}, too few for a claim about the kind"
+    apart = [
+        (abs(d.value), key, twin, d)
+        for key in keys
+        for twin in kinds.twins[1:]
+        if (d := kinds.difference(key, twin)).p < 0.05
+    ]
+    if not apart:
+        return f"No difference between {_names(kinds.twins)} that {len(kinds.runs)} seeds can tell"
+    _, key, twin, _ = max(apart, key=lambda one: one[0])
+    return sentence(kinds, key, twin)
+
+
+def sentence(kinds: Kinds, key: Key, twin: str) -> str:
+    """One comparison in words, with the numbers that carry it."""
+    rate, found = is_rate(kinds, key), kinds.difference(key, twin)
+    means = {
+        name: mean_text(kinds.mean(key, name), rate).split(" [")[0]
+        for name in (twin, kinds.reference)
+    }
+    what = _what(key)
+    return (
+        f"{code(twin)} has {means[twin]} {what}, {code(kinds.reference)} "
+        f"{means[kinds.reference]}: {points(found, rate)} over {found.n} seeds"
+    )
+
+
+def _what(key: Key) -> str:
+    name = key.metric.replace("_", " ")
+    at = f" at eps {key.eps}" if key.eps else ""
+    return name if key.probe == "clean" else f"{name} ({code(key.probe)}{at})"
+
+
+def _names(names: Sequence[str]) -> str:
+    told = [code(name) for name in names]
+    return ", ".join(told[:-1]) + f" and {told[-1]}" if len(told) > 1 else told[0]
+
+
+def caveats(kinds: Kinds) -> list[str]:
+    """What is claimed here and what is not."""
+    n, about = len(kinds.runs), kinds.about
+    said = [
+        f"The twins differ in `{about['differs']}` alone: the same recipe, data, order of images "
+        f"and seeds. " + _starts(kinds),
+        f"What this page says is about the kinds under this recipe. Its unit is a training: {n} "
+        f"of each twin, compared seed by seed (Student's t). Images are the same for all.",
+        "What is said of one training's very weights, with images as the unit, stands on that "
+        "seed's own page; the two are never mixed.",
+    ]
+    if not kinds.enough:
+        said.append(
+            f"{plural(n, 'seed')} of each twin: from {ENOUGH} on this page makes claims. "
+            f"`robustlab twins {about['name']} --seeds {ENOUGH}` goes on from here."
+        )
+    if kinds.missing:
+        seeds = ", ".join(map(str, kinds.missing))
+        said.append(f"Seeds without a complete run are left out of every number: {seeds}.")
+    count = len(kinds.values) * (len(kinds.twins) - 1)
+    said.append(
+        f"{count} differences were looked at, and none is corrected for that: at 5 % about "
+        f"{max(1, round(0.05 * count))} would seem real by chance alone."
+    )
+    if about.get("epochs"):
+        said.append(f"Trained for {about['epochs']} epochs instead of the recipe's.")
+    return said
+
+
+def _starts(kinds: Kinds) -> str:
+    reference, starts = kinds.reference, kinds.about["starts"]
+    parts = [f"{code(twin)} {starts[twin][0]:,} of {starts[twin][1]:,}" for twin in kinds.twins[1:]]
+    return f"Parameters that start equal to those of {code(reference)}: {', '.join(parts)}."

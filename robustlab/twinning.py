@@ -1,0 +1,138 @@
+"""Twins from spec to page: train each from every seed, run the suite on each seed's, compare.
+
+Every step lands by itself: the same call goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from robustlab import atomic
+from robustlab.backbones import load_backbone
+from robustlab.doors import run
+from robustlab.engines.inline import Tell
+from robustlab.kinds import ABOUT, Kinds
+from robustlab.reporting.twins import write_twins_page
+from robustlab.suite import load_suite
+from robustlab.training import Twins, load_twins, train
+from robustlab.training.network import start
+
+__all__ = ["Progress", "twins"]
+
+
+@dataclass
+class Progress:
+    """Who is told of what: of a training that begins, of its epochs, of cells that land."""
+
+    training: Callable[[str, int, int], None] = lambda name, number, of: None
+    epoch: Callable[[Any], None] = lambda epoch: None
+    say: Callable[[str], None] = lambda text: None
+    cell: Tell = lambda cell, state: None
+
+
+def twins(
+    spec: str | Path | Twins,
+    *,
+    out: str | Path | None = None,
+    seeds: int | None = None,
+    epochs: int | None = None,
+    take: int | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+    command: str = "",
+    progress: Progress | None = None,
+) -> Kinds:
+    """Train twins, compare them, and write the page; what is there already is kept.
+
+    Args:
+        spec: a shipped name (`robustlab list twins`), a TOML file, or a `Twins`.
+        out: folder, ``trained/twins/NAME`` by default.
+        seeds: trainings of each twin, instead of the spec's.
+        epochs, threads, device: as for `robustlab.training.train`.
+        take: images that the suite is run on, instead of the suite's.
+
+    Returns:
+        The comparison: ``values``, ``mean`` and ``difference`` by number of the summary.
+
+    Raises:
+        BadRequest: an invalid spec, recipe or suite, before anything is trained.
+    """
+    read = spec if isinstance(spec, Twins) else load_twins(spec)
+    read = read if seeds is None else read.with_seeds(seeds)
+    tell = progress or Progress()
+    suite = load_suite(read.suite)
+    folder = Path(out).expanduser() if out is not None else Path("trained", "twins", read.name)
+    starts = _starts(read)
+    atomic.make_folder(folder)
+    about = {
+        "schema": 1,
+        "name": read.name,
+        "title": read.title,
+        "differs": read.differs,
+        "twins": list(read.recipes),
+        "seeds": list(read.seeds),
+        "suite": suite.name,
+        "starts": starts,
+        "recipes": {name: recipe.as_dict() for name, recipe in read.recipes.items()},
+        "epochs": epochs,
+        "command": command,
+    }
+    atomic.write(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
+    weights = _train(read, folder / "weights", tell, epochs, threads, device)
+    for seed in read.seeds:
+        backbones = [
+            load_backbone(f"file:{weights[name, seed]}", name=name) for name in read.recipes
+        ]
+        named = replace(suite, name=f"{read.name}, seed {seed}")
+        run(
+            named,
+            backbones=backbones,
+            take=take,
+            out=folder / f"seed{seed}",
+            device="auto" if device == "cpu" else device,
+            command=command,
+            tell=tell.cell,
+        )
+    found = Kinds(folder)
+    write_twins_page(found)
+    return found
+
+
+def _train(
+    read: Twins, folder: Path, tell: Progress, epochs: int | None, threads: int, device: str
+) -> dict[tuple[str, int], Path]:
+    """The weights of every twin and seed; twins of one seed follow each other."""
+    pairs = [(name, seed) for seed in read.seeds for name in read.recipes]
+    found = {}
+    for number, (name, seed) in enumerate(pairs, 1):
+        recipe = read.recipe(name, seed)
+        tell.training(recipe.name, number, len(pairs))
+        found[name, seed] = train(
+            recipe,
+            folder,
+            progress=tell.epoch,
+            epochs=epochs,
+            threads=threads,
+            device=device,
+        )
+    return found
+
+
+def _starts(read: Twins) -> dict[str, list[int]]:
+    """For each twin how many of its parameters start equal to the reference's, and of how many."""
+    seed = read.seeds[0]
+    first = start(read.recipe(read.reference, seed)).built.module.state_dict()
+    found = {}
+    for name in read.recipes:
+        module = start(read.recipe(name, seed)).built.module
+        equal = sum(
+            one.numel()
+            for key, one in module.named_parameters()
+            if key in first and first[key].shape == one.shape and bool((first[key] == one).all())
+        )
+        found[name] = [equal, sum(one.numel() for one in module.parameters())]
+    return found
