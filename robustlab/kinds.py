@@ -83,6 +83,7 @@ class Kinds:
         """Key -> twin -> value [seeds], of every number that each twin has at each seed."""
         found: dict[Key, dict[str, list[float]]] = {}
         for run in self.runs.values():
+            row: Any  # a named tuple that pandas makes
             for row in run.summary().itertuples(index=False):
                 key = Key(row.probe, row.params, row.eps, row.metric)
                 found.setdefault(key, {}).setdefault(row.backbone, []).append(float(row.value))

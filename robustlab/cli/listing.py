@@ -23,8 +23,8 @@ _KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes", "twins"
 @click.argument("file", required=False, type=click.Path())
 @json_option
 def list_(kind: str, file: str | None, as_json: bool) -> int:
-    """List attacks, probes, backbones, suites, data, recipes or twins; of attacks and probes those of your
-    own FILE too, which is read, not run. `list attacks foolbox` lists foolbox's.
+    """List attacks, probes, backbones, suites, data, recipes or twins; of attacks and probes those
+    of your own FILE too, which is read, not run. `list attacks foolbox` lists foolbox's.
     """
     if kind not in _KINDS:
         what = f"cannot list {kind!r}" if kind else "list what?"
