@@ -85,6 +85,8 @@ class Kinds:
         for run in self.runs.values():
             row: Any  # a named tuple that pandas makes
             for row in run.summary().itertuples(index=False):
+                if row.metric == "clean_accuracy" and row.probe != "clean":
+                    continue  # every attack counts it again
                 key = Key(row.probe, row.params, row.eps, row.metric)
                 found.setdefault(key, {}).setdefault(row.backbone, []).append(float(row.value))
         full = len(self.runs)

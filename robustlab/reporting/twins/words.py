@@ -64,7 +64,9 @@ def _telling(kinds: Kinds, keys: Sequence[Key]) -> Key:
 def mean_text(found: Rate, rate: bool) -> str:
     """``81.3 % [78.0, 84.6]``; without an interval where there is one seed."""
     factor, unit, digits = (100.0, " %", 1) if rate else (1.0, "", 3)
-    value, low, high = (f"{factor * v:.{digits}f}" for v in (found.value, found.low, found.high))
+    # No share lies outside of 0 to 1, whatever Student's t makes of a few seeds.
+    ends = [min(max(v, 0.0), 1.0) if rate else v for v in (found.low, found.high)]
+    value, low, high = (f"{factor * v:.{digits}f}" for v in (found.value, *ends))
     return f"{value}{unit}" if math.isnan(found.low) else f"{value}{unit} [{low}, {high}]"
 
 
@@ -97,8 +99,11 @@ def title(kinds: Kinds) -> str:
     ]
     if not apart:
         return f"No difference between {_names(kinds.twins)} that {len(kinds.runs)} seeds can tell"
-    _, key, twin, _ = max(apart, key=lambda one: one[0])
-    return sentence(kinds, key, twin)
+    _, key, twin, found = max(apart, key=lambda one: one[0])
+    rate = is_rate(kinds, key)
+    size = f"{100 * abs(found.value):.1f} points" if rate else f"{abs(found.value):.3g}"
+    word = "more" if found.value > 0 else "less"
+    return f"{code(twin)} has {size} {word} {_what(key)} than {code(kinds.reference)}"
 
 
 def sentence(kinds: Kinds, key: Key, twin: str) -> str:
