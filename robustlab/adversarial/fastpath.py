@@ -23,6 +23,7 @@ from robustlab.adversarial.firstlayer import with_image_gradients
 __all__ = ["Way", "half_copy", "search_copy"]
 
 _HALF = (torch.float16, torch.bfloat16)
+_TURNED = 0.01  # length of a change of the gradient that rounding may make, as a share of its own
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,11 @@ def _descend_alike(network: nn.Module, changed: nn.Module, input_shape: Sequence
         one, other = (_gradient(module, input_shape) for module in (network, changed))
     except Exception:  # a network without gradients, or a build of torch without that kernel
         return False
-    least = 1e-4 * float(one.nan_to_num(0.0, 0.0, 0.0).abs().max())
-    return torch.allclose(one, other, rtol=1e-3, atol=least, equal_nan=True)
+    if not torch.equal(one.isfinite(), other.isfinite()):
+        return False
+    # By length, not value by value: rounding turns a unit on or off here and there.
+    one, other = (gradient.nan_to_num(0.0, 0.0, 0.0).double() for gradient in (one, other))
+    return float((one - other).norm()) <= _TURNED * float(one.norm())
 
 
 def _gradient(network: nn.Module, input_shape: Sequence[int]) -> Tensor:
