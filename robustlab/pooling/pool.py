@@ -19,15 +19,16 @@ __all__ = ["Pooling", "dense_edges", "refuse_rest"]
 def dense_edges(geometry: Geometry, x: Tensor, *, plain: bool = False) -> tuple[Pair, Pair, Pair]:
     """Values to add (above, below) and (left, right), and the number of windows each way.
 
-    Dense windows stand at H' * stride places for the H' of the plain layer, so that each sampler
-    finds whole strides; with ``plain`` at the H' places of the plain layer alone.
+    Dense windows stand at H' * stride places for the H' of the plain layer, so that a sampler finds
+    whole strides, less those that would see nothing of the map; with ``plain`` at the H' places of
+    the plain layer alone.
     """
     edges, counts = [], []
     for axis in (0, 1):
         size, before = x.shape[axis - 2], geometry.padding[axis]
         out = geometry.out(size, axis)
         step = geometry.stride[axis] if plain else 1
-        places = out if plain else out * geometry.stride[axis]
+        places = out if plain else min(out * geometry.stride[axis], size + before)
         end = (places - 1) * step - before + geometry.reach(axis)
         edges.append((before, end - size))
         counts.append(places)

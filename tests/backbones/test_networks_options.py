@@ -146,7 +146,7 @@ def test_every_option_is_explained():
 @pytest.mark.parametrize(
     ("name", "option", "words"),
     [
-        ("resnet18", "pool", "avg, blur, polyphase: in the stem too"),
+        ("resnet18", "pool", "all but max: in the stem as well"),
         ("resnet20", "init", "logits always by lecun"),
         ("googlenet", "dropout", "the auxiliary heads always drop 0.7"),
     ],
