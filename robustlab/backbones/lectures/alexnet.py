@@ -37,7 +37,7 @@ def alexnet(
     conv2, conv4 and conv5, and response normalisation whose windows run across all maps.
 
     towers: 2 as published, or 1: the twin without the cut between the maps
-    pool: max, avg or strided, 3x3 with stride 2, at the three pooling sites (not conv1's stride)
+    pool: max, avg, strided or blur, 3x3 with stride 2, not at conv1's stride (polyphase: no fit)
     norm: lrn (after conv1 and conv2, each tower by itself), batch (after every convolution) or off
     """
     parts = Parts(
@@ -118,7 +118,7 @@ def alexnet2014(
 ) -> nn.Module:
     """The single tower of AlexNet (Krizhevsky 2014): what torchvision calls alexnet, same weights.
 
-    pool: max, avg or strided, 3x3 with stride 2, at the three pooling sites (not conv1's stride)
+    pool: max, avg, strided or blur, 3x3 with stride 2, not at conv1's stride (polyphase: no fit)
     norm: batch (after every convolution) or off
     """
     parts = Parts(

@@ -62,7 +62,7 @@ def googlenet(
     branch5: 5 as in the paper, or 3, torchvision's kernel of the 5x5 branch
     module: bottleneck, or naive (nothing narrows: 416 maps after 3a grow to 4,944 after 5b)
     auxiliary: true adds aux1 and aux2; in train mode it returns (logits, aux1's, aux2's)
-    pool: max, avg or strided, at the four pooling sites between stages (not inside the modules)
+    pool: max, avg, strided, blur or polyphase, at the four pooling sites between stages only
     norm: batch (after every convolution), lrn (the paper's two response normalisations) or off
     dropout: share of units dropped before the last layer; the auxiliary heads always drop 0.7
     """

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from robustlab.backbones.lectures.locally_connected import LocallyConnected2d
-from robustlab.backbones.lectures.parts import Layers, Parts
+from robustlab.backbones.lectures.parts import PADDINGS, Layers, Parts
 
 __all__ = ["lenet5", "local"]
 
@@ -22,6 +22,7 @@ def lenet5(
     size: int = 32,
     channels: int = 1,
     classes: int = 10,
+    padding: str = "valid",
     head: str = "flatten",
     activation: str = "relu",
     norm: str = "off",
@@ -31,7 +32,8 @@ def lenet5(
 ) -> nn.Module:
     """LeNet-5 as it is taught: with ReLU, full connections and plain pooling.
 
-    pool: max, avg or strided, 2x2 with stride 2; the twins of the pooling comparison
+    pool: max, avg, strided, blur or polyphase, 2x2 with stride 2; twins of the pooling comparison
+    padding: valid (none, as published), or what convolutions that keep the size see past the edge
     norm: batch (after both convolutions) or off
     dropout: share of units dropped after both hidden layers of the classifier
     """
@@ -42,6 +44,8 @@ def lenet5(
         size=size,
         channels=channels,
         classes=classes,
+        paddings=("valid", *PADDINGS),
+        padding=padding,
         pool=pool,
         head=head,
         activation=activation,
@@ -70,7 +74,7 @@ def local(
 ) -> nn.Module:
     """The twin of `lenet5` whose weights are not shared: locally connected layers, same geometry.
 
-    pool: max, avg or strided, 2x2 with stride 2
+    pool: max, avg, strided, blur or polyphase, 2x2 with stride 2
     norm: batch (after both locally connected layers) or off
     dropout: share of units dropped after both hidden layers of the classifier
     """
@@ -81,6 +85,8 @@ def local(
         size=size,
         channels=channels,
         classes=classes,
+        paddings=("valid",),
+        padding="valid",
         pool=pool,
         head=head,
         activation=activation,
@@ -102,7 +108,9 @@ def _features(parts: Parts) -> Layers:
     layers: Layers = {}
     wide = parts.channels
     for index, out in enumerate((parts.many(6), parts.many(16)), start=1):
-        layers[f"conv{index}"] = parts.conv(wide, out, 5)
+        layers[f"conv{index}"] = parts.conv(
+            wide, out, 5, padding=0 if parts.padding == "valid" else 2
+        )
         layers |= parts.batch_norm(f"bn{index}", out)
         layers |= {f"relu{index}": parts.act(), f"pool{index}": parts.pooled(2, 2)}
         wide = out

@@ -81,7 +81,7 @@ def lenet5_1998(*, pool: str = "avg", seed: int = 0) -> nn.Module:
 
     Weights start uniform in +-2.4 / fan_in, biases at zero.
 
-    pool: avg (the sum of four, as published), max or strided; times a coefficient, plus a bias
+    pool: avg (a sum, as published), max, strided, blur, polyphase; times a factor, plus a bias
     """
     parts = Parts(network="lenet5_1998", size=32, channels=1, classes=10, pool=pool, seed=seed)
     with torch.device("meta"):

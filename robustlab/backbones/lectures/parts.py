@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from robustlab.backbones.lectures.initial import INITS, initialised
-from robustlab.backbones.lectures.pooling import POOLS, pooling
+from robustlab.backbones.lectures.pooling import POOLS, pooling, settled
 from robustlab.backbones.unfilled import Unfilled
 from robustlab.errors import BadRequest, choices
+from robustlab.pooling.heads import GlobalPool
 
-__all__ = ["Layers", "Parts"]
+__all__ = ["PADDINGS", "Layers", "Parts"]
 
 Layers = dict[str, nn.Module]
 
+# "valid" is the word of networks that were published without any padding.
 PADDINGS: dict[str, Literal["zeros", "reflect", "replicate", "circular"]] = {
     "zero": "zeros",
     "reflect": "reflect",
@@ -35,7 +37,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
-HEADS = ("flatten", "gap")
+HEADS = ("flatten", "gap", "gmp", "gem")
 _LARGEST = 16_384  # of a width, size or number: more is a slip of the keyboard, not a network
 
 
@@ -47,6 +49,7 @@ class Parts:
         network: its name, for errors.
         published: the width it was published with; all channels scale with width / published.
         norms: the words that ``norm`` may be.
+        paddings: the words that ``padding`` may be.
         (others): the options of the same name.
 
     Raises:
@@ -56,6 +59,7 @@ class Parts:
     network: str
     published: int = 1
     norms: tuple[str, ...] = ("batch", "off")
+    paddings: tuple[str, ...] = tuple(PADDINGS)
     width: int = 1
     size: int
     channels: int
@@ -74,7 +78,7 @@ class Parts:
             self.whole(option, getattr(self, option))
         self.whole("seed", self.seed, 0, 2**63 - 1)
         self.word("pool", self.pool, POOLS)
-        self.word("padding", self.padding, PADDINGS)
+        self.word("padding", self.padding, self.paddings)
         self.word("head", self.head, HEADS)
         self.word("activation", self.activation, ACTIVATIONS)
         self.word("norm", self.norm, self.norms)
@@ -138,13 +142,17 @@ class Parts:
         Raises:
             BadRequest: the size is too small for the features; it names the smallest that works.
         """
+        settled(nn.ModuleDict(features), self.padding)
         channels, height, width = self.reach(features)
-        gap = self.head == "gap"
-        end: Layers = {"avgpool": nn.AdaptiveAvgPool2d(1)} if gap else {}
-        values = channels if gap else channels * height * width
+        pooled = self.head != "flatten"
+        end: Layers = {"avgpool": self._global()} if pooled else {}
+        values = channels if pooled else channels * height * width
         layers = {**features, **end, "flatten": nn.Flatten(), **classifier(values)}
         network = row(OrderedDict(layers))
         return initialised(network, self.seed, init=self.init, activation=self.activation)
+
+    def _global(self) -> nn.Module:
+        return nn.AdaptiveAvgPool2d(1) if self.head == "gap" else GlobalPool(self.head)
 
     def reach(self, features: Mapping[str, nn.Module]) -> tuple[int, int, int]:
         """(C, H, W) of what the features make of the input, found on the meta device."""

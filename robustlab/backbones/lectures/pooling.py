@@ -1,12 +1,18 @@
-"""Pooling sites: what the words "max", "avg" and "strided" put there, with equal output sizes."""
+"""Pooling sites: what each word puts there, with equal output sizes."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["POOLS", "Subsample", "pooling"]
+from robustlab.pooling.blur import Blur
+from robustlab.pooling.geometry import Geometry, pair
+from robustlab.pooling.maximum import Max
+from robustlab.pooling.polyphase import Polyphase, shared
+from robustlab.pooling.pool import Pooling
 
-POOLS = ("max", "avg", "strided")
+__all__ = ["POOLS", "Subsample", "pooling", "settled"]
+
+POOLS = ("max", "avg", "strided", "blur", "polyphase")
 
 
 class Subsample(nn.Module):
@@ -56,10 +62,33 @@ class Subsample(nn.Module):
 def pooling(
     pool: str, kernel: int, stride: int, padding: int = 0, *, ceil: bool = False
 ) -> nn.Module:
-    """The layer of a pooling site; [n, C, H, W] to [n, C, H', W'], the same for all words."""
+    """The layer of a pooling site; [n, C, H, W] to [n, C, H', W'], the same for all words.
+
+    "blur" and "polyphase" are max pooling with one thing changed: a filter of [1, 2, 1] each way
+    between the dense maximum and the stride (its edges mirrored, as published, until `settled`
+    says otherwise), or a grid that begins where the map is strongest.
+    """
     if pool == "max":
         return nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil)
     if pool == "avg":
         # Padding must not count as black pixels: max pooling does not see it either.
         return nn.AvgPool2d(kernel, stride, padding, ceil_mode=ceil, count_include_pad=padding == 0)
-    return Subsample(kernel, stride, padding, ceil)
+    if pool == "strided":
+        return Subsample(kernel, stride, padding, ceil)
+    geometry = Geometry(pair(kernel), pair(stride), pair(padding), ceil=ceil)
+    sampler = Blur(3) if pool == "blur" else Polyphase()
+    return Pooling(Max(), sampler, geometry, edge="reflect")
+
+
+def settled(network: nn.Module, mode: str) -> nn.Module:
+    """The network, its poolings told what they must know of it: what they see past the edge, and in
+    a residual block, whose branches are added, one choice of components.
+    """
+    for block in network.modules():
+        sites = [one for one in block.modules() if isinstance(one, Pooling)]
+        for one in sites:
+            if mode != "valid":
+                one.edged(mode)
+        if hasattr(block, "downsample"):
+            shared(sites)
+    return network

@@ -32,7 +32,7 @@ def resnet_cifar(
     """A residual network for small images (He et al. 2015, section 4.2).
 
     shortcut: A (every second pixel, channels of zeros), B (1x1 convolution), none (the plain twin)
-    pool: strided (convolutions of stride 2, as published); max, avg: of stride 1, then 2x2 pooling
+    pool: strided (convolutions, as published); max, avg, blur, polyphase: 2x2, behind stride 1
     norm: batch (after every convolution), or off, with biases instead
     dropout: share of units dropped before the last layer
     """

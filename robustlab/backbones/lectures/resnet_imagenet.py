@@ -48,12 +48,12 @@ def resnet_imagenet(
     """A residual network for photographs (He et al. 2015); torchvision's weights fit.
 
     shortcut: B (1x1 convolution), A (every second pixel, channels of zeros), none (the plain twin)
-    pool: strided (convolutions, as published); max, avg: 2x2 behind them; avg: in the stem as well
+    pool: strided (as published); others: 2x2 behind stride 1; all but max: in the stem as well
     norm: batch (after every convolution), or off, with biases instead
     dropout: share of units dropped before the last layer
 
-    With max and avg the convolutions have stride 1. The stem's 3x3 pooling is a max pooling, as
-    published, unless ``pool`` is avg.
+    Unless ``pool`` is strided the convolutions have stride 1. The stem's 3x3 pooling is a max
+    pooling, as published, with max and strided.
     """
     parts = Parts(
         network=f"resnet{depth}",
@@ -89,7 +89,7 @@ def _features(parts: Parts, depth: int, shortcut: str) -> Layers:
         "pool1": pool,
         "bn1": normalised(parts, wide),
         "relu1": parts.act(),
-        "maxpool": pooling("avg" if parts.pool == "avg" else "max", 3, 2, 1),
+        "maxpool": pooling("max" if parts.pool == "strided" else parts.pool, 3, 2, 1),
     }
     for stage, (maps, count) in enumerate(zip((64, 128, 256, 512), counts, strict=True), start=1):
         row: list[nn.Module] = []

@@ -41,7 +41,7 @@ def vgg(
 
     The classifier sees the last maps as they are: 7x7 at 224 pixels, 1x1 at 32.
 
-    pool: max, avg or strided, 2x2 with stride 2, at the end of the five stages
+    pool: max, avg, strided, blur or polyphase, 2x2 with stride 2, at the end of the stages
     norm: off as published, or batch (after every convolution; torchvision's vgg16_bn)
     """
     parts = Parts(

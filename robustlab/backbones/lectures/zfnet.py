@@ -31,7 +31,7 @@ def zfnet(
 
     Its contrast normalisation across maps is AlexNet's response normalisation here.
 
-    pool: max, avg or strided, 3x3 with stride 2, at the three pooling sites (not conv1's stride)
+    pool: max, avg, strided, blur or polyphase, 3x3 with stride 2, not at convolutions' strides
     norm: lrn (behind the first two poolings), batch (after every convolution) or off
     """
     parts = Parts(
