@@ -5,6 +5,9 @@ A new part is one file and one line here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from robustlab.reporting.invariance.both import both
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 
@@ -12,6 +15,8 @@ __all__ = ["PARTS", "Part", "Told", "invariance"]
 
 # The probe's name -> who tells it. A probe that is not here is told by its numbers alone.
 PARTS: dict[str, Part] = {}
+# What several probes tell together.
+TOGETHER: list[Callable[[Story], Told | None]] = [both]
 
 
 def invariance(story: Story) -> Section | None:
@@ -22,6 +27,7 @@ def invariance(story: Story) -> Section | None:
         found = part(story, groups) if groups else None
         if found is not None:
             told.append(found)
+    told += [found for part in TOGETHER if (found := part(story)) is not None]
     if not told:
         return None
     body = render("invariance.html", story, parts=told)

@@ -33,16 +33,20 @@ def is_rate(kinds: Kinds, key: Key) -> bool:
 
 def _is_share(key: Key) -> bool:
     """Means over an image's shifts are shares too."""
-    return key.metric.endswith(("accuracy", "consistency"))
+    return _base(key).endswith(("accuracy", "consistency"))
+
+
+def _base(key: Key) -> str:
+    """``worst_shift_accuracy`` of ``worst_shift_accuracy[radius=8]``; largest radii come first."""
+    return key.metric.partition("[")[0]
 
 
 def headlines(kinds: Kinds) -> list[Key]:
     """The numbers that the page opens with: accuracy, shifts, one eps of each attack."""
     first = [
-        key
-        for probe, metric in _FIRST
-        for key in kinds.values
-        if (key.probe, key.metric) == (probe, metric)
+        next(key for key in kinds.values if (key.probe, _base(key)) == asked)
+        for asked in _FIRST
+        if any((key.probe, _base(key)) == asked for key in kinds.values)
     ]
     robust: dict[tuple[str, str], list[Key]] = {}
     for key in kinds.values:
