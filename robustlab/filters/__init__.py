@@ -1,0 +1,1 @@
+"""What a network looks at: filters, feature maps, deconvnet projections, attribution."""

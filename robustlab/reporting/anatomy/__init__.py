@@ -1,0 +1,1 @@
+"""The section of the page that says what a network is."""

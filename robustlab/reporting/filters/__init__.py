@@ -1,0 +1,1 @@
+"""The section of the page that shows what a network looks at."""
