@@ -20,6 +20,11 @@ SHIPPED = [
     "local@digits",
     "mlp@digits",
     "resnet20-narrow@digits",
+    "twin-avg@digits",
+    "twin-blur@digits",
+    "twin-max@digits",
+    "twin-polyphase@digits",
+    "twin-strided@digits",
 ]
 
 
