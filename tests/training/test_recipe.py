@@ -38,6 +38,11 @@ def test_shipped():
         "mlp@digits",
         "resnet20-narrow@digits",
         "resnet20@cifar10",
+        "twin-avg@digits",
+        "twin-blur@digits",
+        "twin-max@digits",
+        "twin-polyphase@digits",
+        "twin-strided@digits",
     ]
     for name in list_recipes():
         recipe = load_recipe(name)
@@ -46,11 +51,15 @@ def test_shipped():
         assert recipe.as_dict() == written  # nothing is left to a default
 
 
-def test_twins_differ_in_pool_and_name_alone():
-    twins = [load_recipe(f"lenet5-{pool}@digits").as_dict() for pool in ("max", "avg")]
+@pytest.mark.parametrize(
+    ("kind", "pools"),
+    [("lenet5", ["max", "avg"]), ("twin", ["max", "avg", "strided", "blur", "polyphase"])],
+)
+def test_twins_differ_in_pool_and_name_alone(kind, pools):
+    twins = [load_recipe(f"{kind}-{pool}@digits").as_dict() for pool in pools]
     for twin in twins:
         assert twin.pop("name").split("-")[1] == f"{twin['backbone']['options'].pop('pool')}@digits"
-    assert twins[0] == twins[1]
+    assert all(twin == twins[0] for twin in twins)
 
 
 def test_what_is_written_reads_back(tmp_path):
