@@ -3,12 +3,13 @@
 A layer is the output of a module, in the order in which outputs are ready: leaves and those
 containers whose output is a tensor of its own (a sum, a functional activation). A module used twice
 gives two layers, ``relu`` and ``relu#2``. What is 4-D is a map [n, C, h, w]; channels last
-[n, h, w, C] are recognised by their shape and turned. What is 2-D, or a map of one cell, is a
-vector. Anything else (tokens, tuples) is passed over and named.
+[n, h, w, C] are recognised by which axes grow with the image, and turned. What is 2-D, or a map of
+one cell, is a vector. Anything else (tokens, tuples) is passed over and named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Layer", "counted", "feature_maps", "find_layers", "listening", "observe"]
+__all__ = ["GROWTH", "Layer", "counted", "feature_maps", "find_layers", "listening", "observe"]
+
+GROWTH = 96  # pixels; every stride that divides it is found by it
 
 See = Callable[[str, nn.Module, Tensor], None]
 
@@ -34,6 +37,8 @@ class Layer:
         kind: ``"map"`` or ``"vector"``.
         shape: (C, h, w) of a map, (d,) of a vector.
         channels_last: whether the module gives [n, h, w, C].
+        growth: by how many cells, rows and columns, the map grows on an image `GROWTH` pixels
+            larger; (0, 0) where the network does not take one, or the map does not grow.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Layer:
     kind: Literal["map", "vector"]
     shape: tuple[int, ...]
     channels_last: bool = False
+    growth: tuple[int, int] = (0, 0)
 
     @property
     def size(self) -> int:
@@ -119,9 +125,10 @@ def find_layers(network: nn.Module, x: Tensor, limit: int = 0) -> tuple[list[Lay
     """
     found: list[Layer] = []
     other: list[str] = []
+    larger = _larger_shapes(network, x)
 
     def see(name: str, module: nn.Module, output: Tensor) -> None:
-        layer = _layer(name, module, output, x)
+        layer = _layer(name, module, output, x, larger.get(name))
         if layer is None:
             other.append(name)
         else:
@@ -131,7 +138,20 @@ def find_layers(network: nn.Module, x: Tensor, limit: int = 0) -> tuple[list[Lay
     return _spread(found, limit), other
 
 
-def _layer(name: str, module: nn.Module, output: Tensor, x: Tensor) -> Layer | None:
+def _larger_shapes(network: nn.Module, x: Tensor) -> dict[str, tuple[int, ...]]:
+    """Shapes of outputs on one larger image, as far as the network takes it: a head that takes one
+    size only stops the pass, the maps in front of it have been seen.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    larger = x.new_zeros(1, x.shape[1], *(side + GROWTH for side in x.shape[2:]))
+    with contextlib.suppress(Exception):
+        observe(network, larger, lambda name, _, output: shapes.update({name: output.shape[1:]}))
+    return shapes
+
+
+def _layer(
+    name: str, module: nn.Module, output: Tensor, x: Tensor, larger: tuple[int, ...] | None
+) -> Layer | None:
     shape, kind = tuple(output.shape), type(module).__name__
     if not output.is_floating_point() or shape[0] != len(x) or 0 in shape:
         return None
@@ -139,20 +159,25 @@ def _layer(name: str, module: nn.Module, output: Tensor, x: Tensor) -> Layer | N
         return Layer(name, kind, "vector", shape[1:])
     if len(shape) != 4:
         return None
-    last = _channels_last(shape[1:], tuple(x.shape[2:]))
-    channels, height, width = (shape[3], *shape[1:3]) if last else shape[1:]
-    if height == width == 1:
-        return Layer(name, kind, "vector", (channels,), last)
-    return Layer(name, kind, "map", (channels, height, width), last)
+    same = larger is not None and len(larger) == 3
+    a, b, c = (
+        (y - z for y, z in zip(larger, shape[1:], strict=True)) if same and larger else (0,) * 3
+    )
+    if a or b or c:
+        last = c == 0 and a > 0 and b > 0
+    else:  # nothing grows: of a square image the two equal sides are height and width
+        last = x.shape[2] == x.shape[3] and shape[1] == shape[2] != shape[3]
+    if last:
+        return _as_map(name, kind, (shape[3], shape[1], shape[2]), True, (a, b))
+    return _as_map(name, kind, (shape[1], shape[2], shape[3]), False, (b, c))
 
 
-def _channels_last(shape: Sequence[int], image: Sequence[int]) -> bool:
-    """Read [h, w, C] where its sides have the image's proportions and those of [C, h, w] do not."""
-
-    def skew(height: int, width: int) -> float:
-        return abs(math.log(image[0] / height) - math.log(image[1] / width))
-
-    return skew(shape[0], shape[1]) < skew(shape[1], shape[2])
+def _as_map(
+    name: str, kind: str, shape: tuple[int, int, int], last: bool, growth: tuple[int, int]
+) -> Layer:
+    if shape[1:] == (1, 1):
+        return Layer(name, kind, "vector", shape[:1], last)
+    return Layer(name, kind, "map", shape, last, growth)
 
 
 def _spread(found: list[Layer], limit: int) -> list[Layer]:

@@ -1,17 +1,16 @@
 """Which values of a layer depend on which pixels: measured, not computed from a table.
 
-The pixels are set to NaN, in double precision and past the kernels that mix neighbours
-(Winograd, FFT); what comes out as NaN depends on one of them. That is the receptive field as the
-network has it, branches, padding and dilation included, and weights of zero count. A value chosen
-by an index (polyphase sampling) depends on the choice as well, which NaN does not show: values that
-changed in fact are added by whoever measures changes.
+The pixels are set to NaN, in double precision and without cuDNN: so no kernel mixes neighbours (as
+Winograd and FFT do). What comes out as NaN depends on one of them. That is the receptive field as
+the network has it, branches, padding and dilation included, and weights of zero count. A value
+chosen by an index (polyphase sampling) depends on the choice as well, which NaN does not show:
+values that changed in fact are added by whoever measures changes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,16 +46,7 @@ class Reach:
             if name in self.layers:
                 found[name] = self.layers[name].standard(output).isnan()
 
-        with _plain_kernels():
+        with torch.backends.cudnn.flags(enabled=False):
             observe(self.network, marked, see)
         self.passes += len(images)
         return found
-
-
-@contextmanager
-def _plain_kernels() -> Iterator[None]:
-    with (
-        torch.backends.cudnn.flags(enabled=False),
-        torch.backends.mkldnn.flags(enabled=False),
-    ):
-        yield

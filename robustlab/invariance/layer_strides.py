@@ -1,26 +1,23 @@
 """The cumulative stride of each layer: by how many pixels an image moves for a map to move by one.
 
-Measured on a larger image: a map grows by one cell for every stride that the image grows. Where the
-network takes one size only, the cell that a single row of pixels reaches last is followed down the
-image: it moves on by one every stride.
+On a larger image a map has one cell more for every stride that the image grew. Where the network
+takes one size only, the cell that a single row of pixels reaches last is followed down the image:
+it moves on by one every stride.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from robustlab.invariance.features import Layer, observe
+from robustlab.invariance.features import GROWTH, Layer
 from robustlab.invariance.layer_reach import Reach
 
 __all__ = ["Stride", "measure_strides"]
 
 Stride = tuple[int, int]  # (rows, columns); 0 where it is not known, as for vectors
-
-GROWTH = 96  # pixels; all strides that divide it are found: 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, ...
 
 
 def measure_strides(network: nn.Module, image: Tensor, layers: Sequence[Layer]) -> list[Stride]:
@@ -29,34 +26,17 @@ def measure_strides(network: nn.Module, image: Tensor, layers: Sequence[Layer]) 
     Args:
         image: one image [1, C, H, W] of the network's device and dtype.
     """
-    found = _by_growth(network, image, layers)
+    found = [_by_growth(layer) for layer in layers]
     unknown = [x for x, s in zip(layers, found, strict=True) if x.kind == "map" and 0 in s]
     if unknown:
         followed = _by_following(network, image, unknown)
-        found = [followed.get(x.name, s) for x, s in zip(layers, found, strict=True)]
+        both = [(s, followed.get(x.name, s)) for x, s in zip(layers, found, strict=True)]
+        found = [(a[0] or b[0], a[1] or b[1]) for a, b in both]
     return _inherited(layers, found)
 
 
-def _by_growth(network: nn.Module, image: Tensor, layers: Sequence[Layer]) -> list[Stride]:
-    sizes: dict[str, tuple[int, ...]] = {}
-    known = {layer.name: layer for layer in layers}
-
-    def see(name: str, module: nn.Module, output: Tensor) -> None:
-        if name in known and known[name].kind == "map" and output.ndim == 4:
-            sizes[name] = tuple(known[name].standard(output).shape[2:])
-
-    larger = image.new_zeros(1, image.shape[1], *(side + GROWTH for side in image.shape[2:]))
-    # A head that takes one size only stops the pass; the maps in front of it have been seen.
-    with contextlib.suppress(Exception):
-        observe(network, larger, see)
-    return [_grown(layer, sizes.get(layer.name)) for layer in layers]
-
-
-def _grown(layer: Layer, size: tuple[int, ...] | None) -> Stride:
-    if size is None:
-        return 0, 0
-    more = [large - small for large, small in zip(size, layer.shape[1:], strict=True)]
-    rows, columns = (GROWTH // d if d > 0 and GROWTH % d == 0 else 0 for d in more)
+def _by_growth(layer: Layer) -> Stride:
+    rows, columns = (GROWTH // d if d > 0 and GROWTH % d == 0 else 0 for d in layer.growth)
     return rows, columns
 
 
@@ -85,7 +65,7 @@ def _last(reached: Tensor, axis: int) -> Tensor:
 
 def _spacing(last: Tensor) -> int:
     """Pixels between two steps of the last cell; 0 where it does not step evenly by one."""
-    steps = last.diff()
+    steps = last.cummax(dim=0).values.diff()  # a line between two windows reaches no cell
     at = steps.nonzero()[:, 0]
     apart = at.diff()
     even = len(apart) > 0 and bool((steps[at] == 1).all()) and bool((apart == apart[0]).all())
