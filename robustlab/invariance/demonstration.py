@@ -228,6 +228,10 @@ def _examples(data: Data, width: int) -> dict[str, NDArray[Any]]:
     found["row_place"] = np.array(place, np.int32)
     for name, long in (("lecture", torch.tensor(LECTURE).double()), ("row", own)):
         before, after = one_step(long)
+        counts = [count(k, before[None, None, None], after[None, None, None]) for k in KINDS]
+        found[f"{name}_moved"] = np.array(
+            [[int(c.moved_changed), int(c.moved_concerned)] for c in counts], np.int32
+        )
         found[f"{name}_input"] = torch.stack([before, after]).numpy()
         outputs = [[_line(k.pool(x[None, None, None])) for x in (before, after)] for k in KINDS]
         found[f"{name}_output"] = np.array(

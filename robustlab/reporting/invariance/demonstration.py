@@ -85,11 +85,14 @@ def _example(outcome: Outcome, name: str, kinds: Sequence[str], unit: float) -> 
     """One row with its outputs: cells as text, and whether each changed."""
     given = np.asarray(outcome.arrays[f"{name}_input"], dtype=float) / unit
     outputs = np.asarray(outcome.arrays[f"{name}_output"], dtype=float) / unit
-    inputs = _pair(given)
+    moved = [f"{c} of {of}" for c, of in outcome.arrays[f"{name}_moved"].tolist()]
     return {
-        **inputs,
+        **_pair(given),
         "width": given.shape[1],
-        "kinds": [{"kind": kind, **_pair(one)} for kind, one in zip(kinds, outputs, strict=True)],
+        "kinds": [
+            {"kind": kind, "moved": along, **_pair(one)}
+            for kind, one, along in zip(kinds, outputs, moved, strict=True)
+        ],
     }
 
 

@@ -101,8 +101,9 @@ def sentence(one: Found, noun: str) -> str:
         beside = f", between unrelated images {size(unrelated)}" if unrelated.n else ""
         start = (
             f"{code(one.backbone)} stops moving along with its image at {code(one.names[place])}: "
-            f"moved by {shift_name(one.shift)}, its map differs from every shift of the old one by "
-            f"{size(error)} of its spread{beside} (n = {images})"
+            f"after a shift by {shift_name(one.shift)} its map differs from the old one, moved "
+            f"along as well as whole cells allow, by {size(error)} of its spread{beside} "
+            f"(n = {images})"
         )
     return f"{start}. {at_logits}."
 

@@ -102,9 +102,11 @@ def _errors(axes: Axes, one: Found, colour: str, marker: str) -> None:
         one.unrelated("best_roll" if p in one.maps else "in_place", p)
         for p in range(len(one.names))
     ]
-    _line(axes, unrelated, INK, ls="--", label="between unrelated images", band=False)
-    axes.set_ylim(MINIMUM / 3, 8)
-    axes.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1], ["exact", "10⁻⁶", "10⁻⁴", "0.01", "1"])
+    _line(axes, unrelated, INK, ls="--", label="unrelated images", band=False)
+    axes.set_ylim(MINIMUM / 2, 8)
+    axes.set_yticks(
+        [MINIMUM, 1e-4, 1e-3, 1e-2, 1e-1, 1], ["≤ 10⁻⁵", "10⁻⁴", "0.001", "0.01", "0.1", "1"]
+    )
     axes.minorticks_off()
     axes.grid(axis="y", lw=0.6)
     axes.axhline(MINIMUM, color=RULE, lw=0.7)

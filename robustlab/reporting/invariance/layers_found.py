@@ -20,7 +20,7 @@ __all__ = ["Found", "found_in", "share", "shift_name", "size"]
 Array = NDArray[Any]
 
 EXACT = 1e-6  # an error below this is what float32 leaves of none
-MINIMUM = 1e-8  # what a logarithmic axis shows of less
+MINIMUM = 1e-5  # what a logarithmic axis shows of less
 
 
 @dataclass(frozen=True)
