@@ -69,9 +69,7 @@ def slow(kind, row):
     return out
 
 
-@pytest.mark.parametrize(
-    "kind", [*KINDS, Kind("max", 2, 1)], ids=lambda k: k.label
-)
+@pytest.mark.parametrize("kind", [*KINDS, Kind("max", 2, 1)], ids=lambda k: k.label)
 def test_pooling_against_the_loop(kind):
     rows = torch.rand(3, 2, 4, 8, generator=torch.Generator().manual_seed(1)).double()
     found = kind.pool(rows)
