@@ -85,7 +85,10 @@ def _example(outcome: Outcome, name: str, kinds: Sequence[str], unit: float) -> 
     """One row with its outputs: cells as text, and whether each changed."""
     given = np.asarray(outcome.arrays[f"{name}_input"], dtype=float) / unit
     outputs = np.asarray(outcome.arrays[f"{name}_output"], dtype=float) / unit
-    moved = [f"{c} of {of}" for c, of in outcome.arrays[f"{name}_moved"].tolist()]
+    moved = [
+        f"{c} of {of}" if of else "nothing to compare"
+        for c, of in outcome.arrays[f"{name}_moved"].tolist()
+    ]
     return {
         **_pair(given),
         "width": given.shape[1],

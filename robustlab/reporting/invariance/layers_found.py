@@ -148,7 +148,9 @@ def _digits(value: float) -> str:
 
 
 def share(found: Rate) -> str:
-    """A mean share in per cent."""
+    """A mean share in per cent. Where all images agree a bootstrap has no width, and says so."""
+    if found.n > 1 and found.low == found.high:
+        return f"{100 * found.value:.1f} % in all {found.n}"
     if math.isnan(found.low):
         return f"{100 * found.value:.1f} %"
     return f"{100 * found.value:.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"
