@@ -326,3 +326,19 @@ def test_source_is_the_same_in_every_process(tmp_path):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         found.add(done.stdout)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(("name", "room"), [("equivariance", "invariance"), ("pgd", "adversarial")])
+def test_a_neighbour_in_the_probes_room_is_part_of_its_source(name, room, tmp_path, monkeypatch):
+    """And a file of a room that the probe has nothing to do with is not."""
+    home = tmp_path / "robustlab"
+    for kept in ("adversarial", "invariance", "training"):
+        shutil.copytree(shelf.HOME / kept, home / kept)
+    shutil.copy(shelf.HOME / "randomness.py", home)
+    found = resolve(name)
+    monkeypatch.setattr(shelf, "HOME", home)
+    before = found.source
+    (home / "training" / "new.py").write_text("A = 1\n")
+    assert found.source == before
+    (home / room / "new.py").write_text("A = 1\n")
+    assert found.source != before

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from robustlab.reporting.invariance.both import both
+from robustlab.reporting.invariance.demonstration import demonstration
+from robustlab.reporting.invariance.layers import layers
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 
 __all__ = ["PARTS", "Part", "Told", "invariance"]
 
 # The probe's name -> who tells it. A probe that is not here is told by its numbers alone.
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "equivariance": layers,
+    "demonstration": demonstration,
+}
 # What several probes tell together.
 TOGETHER: list[Callable[[Story], Told | None]] = [both]
 

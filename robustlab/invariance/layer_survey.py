@@ -1,0 +1,183 @@
+"""A network's layers surveyed: the arrays of the probe, filled image by image.
+
+Batches are of bounded size, so that memory does not grow with images or shifts beyond what is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robustlab.adversarial.images import load_pixels
+from robustlab.backbones import Backbone
+from robustlab.data import Data
+from robustlab.invariance.features import Layer, feature_maps
+from robustlab.invariance.layer_errors import Roll
+from robustlab.invariance.layer_measures import MEASURES, Ruler
+
+__all__ = ["Survey"]
+
+Array = NDArray[Any]
+
+ROOM = 2**28  # bytes that the features of one batch may take
+ODD = "values changed at layers where no changed pixel was found to reach them"
+
+
+class Survey:
+    """The arrays that the probe fills, image by image, in batches of bounded size."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        data: Data,
+        layers: Sequence[Layer],
+        rows: Sequence[int],
+        shifts: Sequence[Roll],
+        passed_over: Sequence[str],
+    ) -> None:
+        self.backbone, self.data, self.layers = backbone, data, layers
+        self.rows, self.shifts, self.passed_over = rows, shifts, passed_over
+        self.index = {layer.name: i for i, layer in enumerate(layers)}
+        shape = (len(data), len(shifts), len(layers))
+        self.found = {name: np.full(shape, np.nan, np.float32) for name in MEASURES}
+        self.rolls = np.zeros((*shape, 2), np.int16)
+        self.unrelated = {
+            name: np.full((len(data), len(layers)), np.nan, np.float32)
+            for name in ("unrelated", "unrelated_best_roll")
+        }
+        self.prediction = np.full((len(data), 1 + len(shifts)), -1, np.int16)
+        self.probability = np.full((len(data), 1 + len(shifts)), np.nan, np.float32)
+
+    def batches(self) -> list[list[int]]:
+        """Places in ``rows``, so many at a time that their features fit into the room."""
+        wide = 8 if self.backbone.dtype == torch.float64 else 4
+        each = sum(x.size for x in self.layers) * (wide + 2) + 64 * max(x.size for x in self.layers)
+        many = max(1, min(64, ROOM // each))
+        return [
+            list(range(i, min(i + many, len(self.rows)))) for i in range(0, len(self.rows), many)
+        ]
+
+    def load(self, rows: Sequence[int]) -> Tensor:
+        return load_pixels(self.data, list(rows), self.backbone)[0].to(self.backbone.dtype)
+
+    def means(self) -> dict[str, Tensor]:
+        """Mean vector of every vector layer over the images that are measured."""
+        vectors = [x for x in self.layers if x.kind == "vector"]
+        total: dict[str, Tensor] = {}
+        for places in self.batches() if vectors else []:
+            images = self.load([self.rows[p] for p in places])
+            found, _ = feature_maps(self.backbone.network, images, vectors)
+            for name, value in found.items():
+                total[name] = total.get(name, 0) + value.double().sum(dim=0)
+        return {name: value / len(self.rows) for name, value in total.items()}
+
+    def add(self, ruler: Ruler, places: Sequence[int], partners: Sequence[int]) -> None:
+        """Measure one batch: clean, every shift, and the unrelated images."""
+        rows = [self.rows[p] for p in places]
+        images = self.load(rows)
+        clean, logits = feature_maps(self.backbone.network, images, self.layers)
+        self._read(rows, 0, logits)
+        for s, shift in enumerate(self.shifts):
+            found, rolls, output = ruler.measure(images, clean, shift)
+            for name, by_layer in found.items():
+                for layer, value in by_layer.items():
+                    self.found[name][rows, s, self.index[layer]] = value.cpu().numpy()
+            for layer, roll in rolls.items():
+                self.rolls[rows, s, self.index[layer]] = roll.cpu().numpy()
+            self._read(rows, 1 + s, output)
+        self._compare(ruler, places, partners, clean)
+
+    def _compare(
+        self,
+        ruler: Ruler,
+        places: Sequence[int],
+        partners: Sequence[int],
+        clean: dict[str, Tensor],
+    ) -> None:
+        having = [i for i, p in enumerate(places) if partners[p] >= 0]
+        if not having:
+            return
+        others = self.load([partners[places[i]] for i in having])
+        mine = {name: value[having] for name, value in clean.items()}
+        both = ruler.unrelated(others, mine)
+        rows = [self.rows[places[i]] for i in having]
+        for array, by_layer in zip(self.unrelated.values(), both, strict=True):
+            for layer, value in by_layer.items():
+                array[rows, self.index[layer]] = value.cpu().numpy()
+
+    def _read(self, rows: Sequence[int], column: int, logits: Tensor) -> None:
+        p = logits.double().softmax(dim=1).cpu().numpy()
+        self.prediction[rows, column] = p.argmax(axis=1)
+        self.probability[rows, column] = p[np.arange(len(rows)), self.data.labels[rows]]
+
+    def samples(self) -> dict[str, Array]:
+        """A row an image: what is left at the logits, mean over the shifts; NaN: not measured."""
+        measured = np.zeros(len(self.data), bool)
+        measured[self.rows] = True
+        last = len(self.layers) - 1
+        error = self.found["in_place"][:, :, last].mean(axis=1)
+        moves = np.abs(self.probability[:, 1:] - self.probability[:, :1]).mean(axis=1)
+        return {
+            "measured": measured,
+            "logit_error": error.astype(np.float64),
+            "logit_cosine_distance": self.found["cosine"][:, :, last].mean(axis=1, dtype=float),
+            "unrelated_logit_error": self.unrelated["unrelated"][:, last].astype(np.float64),
+            "prediction_kept": (self.prediction == self.prediction[:, :1]).all(axis=1) & measured,
+            "probability_moved": moves.astype(np.float64),
+        }
+
+    def arrays(self, ruler: Ruler) -> dict[str, Array]:
+        """Everything layer by layer: [n, shifts, layers], [n, layers], and what the axes mean."""
+        maps = [(x.shape if x.kind == "map" else (*x.shape, 1, 1)) for x in self.layers]
+        kept = np.ones((len(self.shifts), len(self.layers)), np.float32)
+        for s, shift in enumerate(self.shifts):
+            for name, border in ruler.known_borders(shift).items():
+                roll = ruler.roll(name, shift)
+                cells = border.seen if roll is None else border.kept(roll)
+                kept[s, self.index[name]] = float(cells.double().mean())
+        return {
+            "layers": np.array([x.name for x in self.layers]),
+            "modules": np.array([x.module for x in self.layers]),
+            "kinds": np.array([x.kind for x in self.layers]),
+            "shapes": np.array(maps, np.int32),
+            "strides": np.array(list(ruler.strides.values()), np.int32),
+            "shifts": np.array(self.shifts, np.int16),
+            "kept_cells": kept,
+            "rolls": self.rolls,
+            "predictions": self.prediction,
+            "probabilities": self.probability,
+            **self.found,
+            **self.unrelated,
+        }
+
+    def notes(self, ruler: Ruler, partners: Sequence[int]) -> list[str]:
+        """What a reader must know beside the numbers."""
+        notes = []
+        if ruler.mode == "circular" and not _wraps(ruler.network):
+            notes.append(
+                "Shifts are circular but the network pads otherwise or not at all: what it does at "
+                "the seam counts as its error; mode zero or reflect leaves those cells out."
+            )
+        if self.passed_over:
+            over = ", ".join(self.passed_over)
+            notes.append(f"Neither maps nor vectors, so passed over: {over}.")
+        maps = [name for name, layer in ruler.layers.items() if layer.kind == "map"]
+        unknown = [name for name in maps if 0 in ruler.strides[name]]
+        if unknown:
+            notes.append(f"Of unknown stride, so without an aligned error: {', '.join(unknown)}.")
+        if -1 in partners:
+            notes.append("There is no second picture to compare unrelated images with.")
+        if ruler.unforeseen:
+            notes.append(f"{ruler.unforeseen} {ODD}; they are counted as reached.")
+        return notes
+
+
+def _wraps(network: nn.Module) -> bool:
+    """Whether all convolutions that look at neighbours pad circularly, as far as modules tell."""
+    convs = [m for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
+    return bool(convs) and all(m.padding_mode == "circular" for m in convs)
