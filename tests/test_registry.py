@@ -1,6 +1,7 @@
 """Names become objects, parameters are bound and checked; a user's own file is loaded by path."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustlab import binding, registry
+from robustlab import binding, registry, shelf
 from robustlab.binding import bind, described
 from robustlab.errors import BadRequest
 from robustlab.identity import code_fingerprint
