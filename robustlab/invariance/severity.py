@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.invariance.changes import Change, change_images, find_change
-from robustlab.invariance.changes.background import background
-from robustlab.invariance.severity_answers import answers, check_request, strip
+from robustlab.invariance.severity_answers import answers, backgrounds, check_request, strip
 from robustlab.outcome import Metric, Outcome, Picture
 from robustlab.registry import probe
 
@@ -72,7 +69,7 @@ def severity(
     }
     told: dict[str, Metric] = {}
     if change == "clutter":
-        samples["background_told"] = _told(backbone, data, batch)
+        samples["background_told"] = backgrounds(backbone, data, batch)
         told = {"background_told": Metric("background_told")}
     first = load_pixels(data, [0], backbone)[0]
     picture = Picture("levels", strip(versions(first, data.ids[:1])), data.ids[0])
@@ -89,15 +86,6 @@ def severity(
         notes=_notes(change, found, padding, data),
         cost={"forward": float(len(data) * len(settled)), "backward": 0.0},
     )
-
-
-def _told(backbone: Backbone, data: Data, batch: int) -> NDArray[np.bool_]:
-    """In which images clutter could be put behind the object, bool [n]."""
-    parts = (
-        background(load_pixels(data, np.arange(i, min(i + batch, len(data))), backbone)[0]).told
-        for i in range(0, len(data), batch)
-    )
-    return np.concatenate([part.cpu().numpy() for part in parts])
 
 
 _OUTSIDE = {

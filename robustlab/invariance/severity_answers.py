@@ -17,8 +17,9 @@ from robustlab.adversarial.verification import Judge
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
+from robustlab.invariance.changes.background import background
 
-__all__ = ["Answers", "Versions", "answers", "check_request", "strip"]
+__all__ = ["Answers", "Versions", "answers", "backgrounds", "check_request", "strip"]
 
 # (images [k, C, H, W] in [0, 1], their ids) -> the versions of them, one after the other.
 Versions = Callable[[Tensor, Sequence[str]], Iterable[Tensor]]
@@ -37,6 +38,11 @@ class Answers:
     prediction: NDArray[np.int16]
     correct: NDArray[np.bool_]
     p_true: NDArray[np.float32]
+
+    @property
+    def parts(self) -> tuple[NDArray[Any], ...]:
+        """The three arrays."""
+        return self.prediction, self.correct, self.p_true
 
     def arrays(self, name: str = "") -> dict[str, NDArray[Any]]:
         """As arrays of an outcome: ``correct``, or ``correct[name]``."""
@@ -58,15 +64,8 @@ def answers(backbone: Backbone, data: Data, versions: Versions, batch: int) -> A
             y = torch.tensor(data.labels[rows.start : rows.stop])
             ids = data.ids[rows.start : rows.stop]
             parts.append([_answer(judge, one, y) for one in versions(x, ids)])
-    joined = [
-        np.concatenate([np.stack(column, axis=1) for column in _columns(parts, i)])
-        for i in range(3)
-    ]
-    return Answers(*joined)
-
-
-def _columns(parts: Sequence[Sequence[Any]], which: int) -> list[list[Any]]:
-    return [[answer[which] for answer in part] for part in parts]
+    columns = [[np.stack(one, axis=1) for one in zip(*part, strict=True)] for part in parts]
+    return Answers(*(np.concatenate(blocks) for blocks in zip(*columns, strict=True)))
 
 
 def _answer(judge: Judge, x: Tensor, y: Tensor) -> tuple[Any, Any, Any]:
@@ -74,6 +73,14 @@ def _answer(judge: Judge, x: Tensor, y: Tensor) -> tuple[Any, Any, Any]:
     p_true = logits.softmax(dim=1).gather(1, y[:, None]).squeeze(1)
     prediction = logits.argmax(dim=1).numpy().astype(np.int16)
     return prediction, correct(logits, y).numpy(), p_true.numpy().astype(np.float32)
+
+
+def backgrounds(backbone: Backbone, data: Data, batch: int) -> NDArray[np.bool_]:
+    """In which images the background can be told, bool [n]; see `background`."""
+    firsts = range(0, len(data), batch)
+    rows = (np.arange(i, min(i + batch, len(data))) for i in firsts)
+    parts = [background(load_pixels(data, one, backbone)[0]).told.cpu().numpy() for one in rows]
+    return np.concatenate(parts)
 
 
 def check_request(backbone: Backbone, data: Data, batch: int) -> None:
