@@ -18,6 +18,7 @@ from robustlab.invariance.changes.cover import PIECES, clutter, occlusion
 from robustlab.invariance.changes.geometry import deformation, rotation, scale
 from robustlab.invariance.changes.light import brightness, contrast, lighting
 from robustlab.invariance.changes.sharpness import blur, noise
+from robustlab.invariance.severity_units import UNITS
 from robustlab.randomness import SampleRandom
 
 __all__ = ["CHANGES", "Change", "change_images", "find_change"]
@@ -25,7 +26,7 @@ __all__ = ["CHANGES", "Change", "change_images", "find_change"]
 CHANGES: dict[str, Change] = {
     "rotation": Change(
         rotation,
-        "degrees",
+        UNITS["rotation"],
         (-90, -75, -60, -45, -30, -15, 0, 15, 30, 45, 60, 75, 90),
         (-180, 180),
         "turned about its centre, counter-clockwise where positive",
@@ -33,7 +34,7 @@ CHANGES: dict[str, Change] = {
     ),
     "scale": Change(
         scale,
-        "octaves",
+        UNITS["scale"],
         (-1, -0.75, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1),
         (-1, 1),
         "magnified about its centre by 2 to the power of the severity, not smoothed before it is "
@@ -42,21 +43,21 @@ CHANGES: dict[str, Change] = {
     ),
     "contrast": Change(
         contrast,
-        "share taken away",
+        UNITS["contrast"],
         (0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95),
         (0, 1),
         "drawn towards the mean of its grey levels; 1 is a flat picture",
     ),
     "brightness": Change(
         brightness,
-        "added, of the range of pixels",
+        UNITS["brightness"],
         (-0.6, -0.4, -0.2, 0, 0.2, 0.4, 0.6),
         (-1, 1),
         "made brighter or darker by a constant, cut to [0, 1]",
     ),
     "lighting": Change(
         lighting,
-        "strength of the gradient",
+        UNITS["lighting"],
         (0, 0.25, 0.5, 0.75, 1),
         (0, 1),
         "lit from one side: multiplied by 1 - s in one corner to 1 + s in the opposite one, in a "
@@ -64,7 +65,7 @@ CHANGES: dict[str, Change] = {
     ),
     "deformation": Change(
         deformation,
-        "% of the shorter side",
+        UNITS["deformation"],
         (0, 1, 2, 3, 4, 6, 8),
         (0, 20),
         "bent by a smooth seeded field; the severity is the root mean square displacement",
@@ -72,14 +73,14 @@ CHANGES: dict[str, Change] = {
     ),
     "occlusion": Change(
         occlusion,
-        "% of the shorter side",
+        UNITS["occlusion"],
         (0, 10, 20, 30, 40, 50, 60),
         (0, 100),
         "covered by a square of grey (0.5) of that side at a seeded place",
     ),
     "clutter": Change(
         clutter,
-        "pieces",
+        UNITS["clutter"],
         (0, 1, 2, 4, 8, 16),
         (0, PIECES),
         "strewn with seeded bars, discs and squares: behind the object where the background can be "
@@ -88,14 +89,14 @@ CHANGES: dict[str, Change] = {
     ),
     "blur": Change(
         blur,
-        "% of the shorter side",
+        UNITS["blur"],
         (0, 1, 2, 3, 4, 6, 8),
         (0, 10),
         "smoothed by a Gaussian of that standard deviation, mirrored at the border",
     ),
     "noise": Change(
         noise,
-        "standard deviation",
+        UNITS["noise"],
         (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
         (0, 1),
         "given Gaussian noise, independent in every pixel and channel, cut to [0, 1]",

@@ -44,7 +44,7 @@ class Change:
                 f"{name} has severities from {low:g} to {high:g} ({self.unit}), not {severity!r}"
             )
         if self.whole and severity != int(severity):
-            raise BadRequest(f"{name} counts {self.unit}: give a whole number, not {severity!r}")
+            raise BadRequest(f"{name} counts {self.unit}; give a whole number, not {severity!r}")
 
     def settled(self, name: str, levels: Sequence[float]) -> tuple[float, ...]:
         """``levels`` ascending with 0 among them, or the usual ones where none are given.

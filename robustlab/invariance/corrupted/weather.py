@@ -78,4 +78,5 @@ def terrain(steps: int, decay: float, rng: SampleRandom) -> Image:
 
 
 def _rough(rng: SampleRandom, shape: tuple[int, ...], most: float) -> Image:
-    return rng.uniform(shape, -most, most)[0]
+    drawn: Image = rng.uniform(shape, -most, most)[0]
+    return drawn

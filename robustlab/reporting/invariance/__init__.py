@@ -5,13 +5,20 @@ A new part is one file and one line here.
 
 from __future__ import annotations
 
+from robustlab.reporting.invariance.corruptions import corruptions
+from robustlab.reporting.invariance.seeing import seeing
+from robustlab.reporting.invariance.severity import severity
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 
 __all__ = ["PARTS", "Part", "Told", "invariance"]
 
 # The probe's name -> who tells it. A probe that is not here is told by its numbers alone.
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "severity": severity,
+    "corruptions": corruptions,
+    "seeing": seeing,
+}
 
 
 def invariance(story: Story) -> Section | None:
