@@ -102,7 +102,8 @@ def _notes(data: Data, count: int) -> tuple[str, ...]:
         "Severities are those published for images of 224 pixels."
         if side == 224
         else f"Severities are those published for images of 224 pixels; lengths are multiplied by "
-        f"{side}/224, but no flake of snow and no displacement by glass is smaller than a pixel."
+        f"{side}/224, but no flake of snow and no displacement by glass is smaller than a pixel. "
+        "Defocus by less than half a pixel (32 pixels at severity 1) leaves the image as it is."
     )
     return (
         f"{count} common corruptions after Hendrycks and Dietterich (2019), written anew: these "

@@ -8,7 +8,8 @@ lab does not have; so there is no mean corruption error in the sense of the pape
 
 Lengths (radii, displacements, the size of flakes) are multiplied by the shorter side / 224; shares,
 amplitudes and qualities are not. What cannot be smaller than a pixel is one pixel: a flake of snow
-and the displacement of glass, which are therefore relatively larger in small images.
+and the displacement of glass, which are therefore relatively larger in small images. A disc
+of defocus that lies inside a pixel leaves the image as it is: of 32 pixels at severity 1.
 """
 
 from __future__ import annotations
