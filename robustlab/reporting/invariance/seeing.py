@@ -10,7 +10,7 @@ import numpy as np
 
 from robustlab import statistics
 from robustlab.outcome import Metric
-from robustlab.reporting.invariance.severity_drawing import Line, draw, tiles
+from robustlab.reporting.invariance.severity_drawing import Line, draw, numbers, tiles
 from robustlab.reporting.invariance.told import Told
 from robustlab.reporting.section import Story, render
 from robustlab.results import Group, measure
@@ -132,9 +132,5 @@ def _figure(story: Story, kind: str, held: Sequence[tuple[Group, Rates]]) -> dic
         "image": picture.caption if picture is not None else "",
         "file": f"seeing-{kind}.csv",
         "head": ["backbone", "version", "accuracy", "low", "high", "n"],
-        "data": [
-            [g.backbone, v, r.value, r.low, r.high, r.n]
-            for g, found in mine
-            for v, r in found.items()
-        ],
+        "data": [[g.backbone, v, *numbers(r)] for g, found in mine for v, r in found.items()],
     }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustlab.reporting.invariance.severity_curves import Curve, at, curve_of, pairs, said
-from robustlab.reporting.invariance.severity_drawing import BANDS, Line, draw, tiles
+from robustlab.reporting.invariance.severity_drawing import BANDS, Line, draw, numbers, tiles
 from robustlab.reporting.invariance.told import Told
 from robustlab.reporting.section import Story, render
 from robustlab.results import Group
@@ -142,10 +142,9 @@ def _row(story: Story, curve: Curve) -> dict[str, Any]:
 
 def _data(curve: Curve) -> list[list[Any]]:
     rows: list[list[Any]] = []
-    for i, (level, rate) in enumerate(zip(curve.levels, curve.rates, strict=True)):
+    for i, rate in enumerate(curve.rates):
         p = bootstrap_mean(curve.p_true[:, i])
-        rows.append(
-            [curve.backbone, level, rate.value, rate.low, rate.high, rate.n, p.value, p.low, p.high]
-        )
-    worst = curve.worst
-    return [*rows, [curve.backbone, "all", worst.value, worst.low, worst.high, worst.n, "", "", ""]]
+        place = curve.places[i]
+        level = int(place) if place.is_integer() else place
+        rows.append([curve.backbone, level, *numbers(rate), *numbers(p)[:3]])
+    return [*rows, [curve.backbone, "all", *numbers(curve.worst), "", "", ""]]

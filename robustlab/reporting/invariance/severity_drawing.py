@@ -17,7 +17,7 @@ from robustlab.statistics import Rate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Line", "draw", "tiles"]
+__all__ = ["Line", "draw", "numbers", "tiles"]
 
 SIZE = (420, 280)  # page pixels: two stand side by side on a desktop, one fills a phone
 TILE = 64  # page pixels of an image along the levels, at most
@@ -72,6 +72,11 @@ def draw(
         axes.set_axisbelow(True)
         axes.set_xlabel(unit)
         return inline(figure, prefix, alt)
+
+
+def numbers(rate: Rate) -> list[Any]:
+    """Value, low, high and n as they stand in a table of data; empty where not measured."""
+    return ["" if np.isnan(v) else v for v in (rate.value, rate.low, rate.high)] + [rate.n]
 
 
 def _line(
