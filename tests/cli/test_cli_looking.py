@@ -52,7 +52,7 @@ SUITES = [
                 "universal",
             ],
         ),
-        ("probes", ["clean"]),
+        ("probes", ["clean", "corruptions", "seeing", "severity"]),
         ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
         ("suites", SUITES),
         ("data", [form for form, _ in SOURCES]),

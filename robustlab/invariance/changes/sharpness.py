@@ -24,8 +24,10 @@ def blur(x: Tensor, severity: float, rng: SampleRandom) -> Tensor:
     reach = min(math.ceil(_REACH * sigma), side - 1)
     if reach == 0:
         return x
-    smooth: Tensor = transforms.gaussian_blur(x, [2 * reach + 1] * 2, [sigma] * 2)
-    return smooth.clamp_(0.0, 1.0)
+    smooth = x
+    for kernel in ([2 * reach + 1, 1], [1, 2 * reach + 1]):  # along the rows, then the columns
+        smooth = transforms.gaussian_blur(smooth, kernel, [sigma] * 2)
+    return smooth.clamp(0.0, 1.0)
 
 
 def noise(x: Tensor, severity: float, rng: SampleRandom) -> Tensor:

@@ -43,18 +43,15 @@ def corruptions(story: Story, groups: Sequence[Group]) -> Told | None:
 
 
 def _title(story: Story, told: Sequence[dict[str, Any]]) -> str:
-    """The mean error of each backbone and of what it suffers most; no mCE."""
-    parts = []
-    for one in told[:2]:
-        worst = max(one["rows"], key=lambda row: row["mean"].value)
-        parts.append(
-            f"{one['mean']} of {code(one['backbone'])} (clean {one['clean']}, "
-            f"{worst['name']} {worst['mean']})"
-        )
-    more = f" and {plural(len(told) - 2, 'more backbones')} below" if len(told) > 2 else ""
+    """The mean error of each backbone, and what costs the first most; no mCE."""
+    means = " and ".join(f"{one['mean']} ({code(one['backbone'])})" for one in told[:2])
+    more = f", {plural(len(told) - 2, 'more backbones')} below" if len(told) > 2 else ""
+    worst = max(told[0]["rows"], key=lambda row: row["mean"].value)
+    costs = f"; {worst['name']} costs {code(told[0]['backbone'])} most, {worst['mean']}"
     return (
-        f"Over {plural(len(told[0]['rows']), 'corruptions')} at five severities the mean error is "
-        f"{', '.join(parts)}{more}, of {plural(told[0]['n'], story.evidence.noun)}"
+        f"Over {plural(len(told[0]['rows']), 'corruptions')} at five severities the mean error on "
+        f"{plural(told[0]['n'], story.evidence.noun)} is {means}{more}"
+        f"{costs if len(told[0]['rows']) > 1 and worst['mean'].value > 0 else ''}"
     )
 
 
