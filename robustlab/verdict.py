@@ -20,6 +20,7 @@ __all__ = [
     "Verdict",
     "code",
     "compare",
+    "holm",
     "norm_name",
     "p_text",
     "plain_text",
@@ -75,11 +76,12 @@ def compare(evidence: Evidence, norm: str | None, eps: Eps) -> list[Comparison]:
         if hits[0] is None or hits[1] is None or hits[0].shape != hits[1].shape:
             continue
         pairs.append((first, second, statistics.mcnemar(hits[0], hits[1])))
-    corrected = _holm([paired.p for _, _, paired in pairs])
+    corrected = holm([paired.p for _, _, paired in pairs])
     return [Comparison(*pair, p) for pair, p in zip(pairs, corrected, strict=True)]
 
 
-def _holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several tests, corrected so that all of them hold together (Holm 1979)."""
     corrected, running = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[place]))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["PADDINGS", "check_padding", "rigid"]
+__all__ = ["PADDINGS", "bilinear", "check_padding", "rigid"]
 
 # What lies outside the image: black, its border pixels repeated, or itself mirrored.
 PADDINGS = ("zeros", "border", "reflect")
@@ -45,8 +45,17 @@ def rigid(
         BadRequest: no such padding.
     """
     check_padding(padding)
+    return bilinear(x, *_sources(x, angle, dx, dy), padding)
+
+
+def bilinear(x: Tensor, across: Tensor, down: Tensor, padding: str = "zeros") -> Tensor:
+    """Images [n, C, H, W] read at points ``across`` and ``down``: pixels, float64 [n or 1, H, W].
+
+    A point within 1e-9 of a pixel is that pixel. What lies outside is told by ``padding`` as in
+    `rigid`; the result has the type and the box of ``x``.
+    """
     height, width = x.shape[2:]
-    across, down = _sources(x, angle, dx, dy)
+    across, down = (_snapped(point.clamp(-_FAR, _FAR)) for point in (across, down))
     left, top = across.floor(), down.floor()
     pixels, moved = x.flatten(2), torch.zeros_like(x).flatten(2)
     for lower in (0, 1):
@@ -76,12 +85,10 @@ def _sources(x: Tensor, *pose: Tensor | float) -> tuple[Tensor, Tensor]:
     columns, rows = torch.arange(width, device=x.device), torch.arange(height, device=x.device)
     across = columns - (width - 1) / 2 - dx  # from the centre, moved back
     down = rows[:, None] - (height - 1) / 2 - dy
-    back = (
+    return (
         turn.cos() * across - turn.sin() * down + (width - 1) / 2,
         turn.sin() * across + turn.cos() * down + (height - 1) / 2,
     )
-    across, down = (point.clamp(-_FAR, _FAR) for point in back)
-    return _snapped(across), _snapped(down)
 
 
 def _snapped(point: Tensor) -> Tensor:

@@ -118,6 +118,12 @@ def render(template: str, story: Story, **values: Any) -> Markup:
     return Markup(environment().get_template(template).render(story=story, **values))
 
 
+def _unarmed(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula, quoted; a number below 0 is none."""
+    text = not isinstance(value, int | float)
+    return f"'{value}" if text and str(value)[:1] in tuple("=+-@\t\r") else value
+
+
 def csv_link(rows: Sequence[Sequence[Any]]) -> str:
     """Rows as a ``data:`` address of a CSV file.
 
@@ -130,5 +136,5 @@ def csv_link(rows: Sequence[Sequence[Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for row in rows:
-        writer.writerow([f"'{v}" if str(v)[:1] in tuple("=+-@\t\r") else v for v in row])
+        writer.writerow([_unarmed(v) for v in row])
     return f"data:text/csv;charset=utf-8,{quote(buffer.getvalue())}"

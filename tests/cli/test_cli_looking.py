@@ -52,7 +52,7 @@ SUITES = [
                 "universal",
             ],
         ),
-        ("probes", ["clean", "demonstration", "equivariance"]),
+        ("probes", ["clean", "corruptions", "demonstration", "equivariance", "seeing", "severity"]),
         ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
         ("suites", SUITES),
         ("data", [form for form, _ in SOURCES]),

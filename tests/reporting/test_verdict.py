@@ -10,7 +10,7 @@ import pytest
 
 from robustlab.evidence import Eps, Evidence, stand, telling_eps
 from robustlab.statistics import rate
-from robustlab.verdict import _holm, compare, plain_text, reach_verdict
+from robustlab.verdict import compare, holm, plain_text, reach_verdict
 
 RATE = re.compile(r"(\d+\.\d) % \[(\d+\.\d), (\d+\.\d)\]")
 
@@ -183,9 +183,9 @@ def test_pairs_use_only_attacks_that_both_faced(lay, runs):
     assert compare(evidence, "linf", eps)[0].paired.only_first == int((first & ~second).sum())
 
 
-def test_holm_against_a_worked_example():
+def testholm_against_a_worked_example():
     # Holm (1979): 0.01 x 4, 0.02 x 3, then monotone, then at most 1.
-    assert _holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+    assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
 
 
 @pytest.mark.parametrize(

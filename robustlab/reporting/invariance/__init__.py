@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from robustlab.reporting.invariance.both import both
+from robustlab.reporting.invariance.corruptions import corruptions
 from robustlab.reporting.invariance.demonstration import demonstration
 from robustlab.reporting.invariance.layers import layers
+from robustlab.reporting.invariance.seeing import seeing
+from robustlab.reporting.invariance.severity import severity
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 
@@ -19,6 +22,9 @@ __all__ = ["PARTS", "Part", "Told", "invariance"]
 PARTS: dict[str, Part] = {
     "equivariance": layers,
     "demonstration": demonstration,
+    "severity": severity,
+    "corruptions": corruptions,
+    "seeing": seeing,
 }
 # What several probes tell together.
 TOGETHER: list[Callable[[Story], Told | None]] = [both]
