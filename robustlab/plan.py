@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -153,7 +154,7 @@ def _bind_all(suite: Suite) -> list[Bound]:
             registered = resolve(_beside(spec.use, suite.folder))
             found += [
                 (registered, _placed(registered, bind(registered, params), suite.folder))
-                for params in spec.bindings()
+                for params in (_sown(registered, given, suite.seed) for given in spec.bindings())
             ]
         except RobustlabError as error:
             raise error.inside(f"suite {suite.name}.toml, probe {number}") from None
@@ -167,6 +168,14 @@ def _bind_all(suite: Suite) -> list[Bound]:
                 f"suite {suite.name}.toml: {label!r} stands twice with equal values; take one out"
             )
     return bounds
+
+
+def _sown(registered: Registered, params: dict[str, Any], seed: int) -> dict[str, Any]:
+    """A probe that draws takes the suite's seed, unless it is given one of its own."""
+    if registered.kind == "attack":
+        return params
+    parameters = inspect.signature(registered.obj).parameters
+    return {"seed": seed, **params} if "seed" in parameters else params
 
 
 def _placed(registered: Registered, params: dict[str, Any], folder: Path) -> dict[str, Any]:

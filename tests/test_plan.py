@@ -262,6 +262,15 @@ def test_a_part_of_a_probe_keeps_its_cells():
 # What takes the suite's place -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, 7), ({"seed": 3}, 3)])
+def test_a_probe_that_draws_takes_the_suites_seed(given, expected):
+    probe = ProbeSpec("severity", {"change": "noise", **given})
+    suite = Suite(seed=7, take=4, backbones=(BackboneSpec("mlp@digits"),), probes=(probe,))
+    (cell,) = (c for c in make_plan(suite).cells if c.bound.registered.name == "severity")
+    assert cell.bound.params["seed"] == expected
+    assert cell.asked.params["seed"] == expected
+
+
 def test_replacements_are_written_down(tmp_path):
     """The suite of a plan says what was run, not what the file said before ``--data``."""
     path = tmp_path / "own.npz"
