@@ -33,11 +33,11 @@ from robustlab.data import Data
 from robustlab.errors import CellFailed
 from robustlab.invariance.shift_measures import AXES
 from robustlab.invariance.shift_period import agreement, find_period, spread, total_stride
-from robustlab.invariance.shift_shared import Shared, share, windows
+from robustlab.invariance.shift_shared import Shared, share, sliced_pools, windows
 from robustlab.invariance.shifts import ground
 from robustlab.randomness import SampleRandom
 
-__all__ = ["Maps", "Mapper"]
+__all__ = ["Mapper", "Maps"]
 
 Array = NDArray[Any]
 
@@ -163,6 +163,8 @@ class Mapper:
         if not self.quick or self.backbone.dtype not in (torch.float32, torch.float64):
             return whole, self.original
         copied, _ = search_copy(self.backbone.network, self.backbone.input_shape)
+        if self.backbone.device.type == "cpu":
+            copied = sliced_pools(copied)
         found = share(copied, self.window, self.radius) or Shared(copied, self.window)
         return found, _Eye(found.rest, self.backbone.dtype, self.classes)
 
@@ -376,4 +378,5 @@ class Mapper:
 def _relative(moved: Tensor, still: Tensor) -> Tensor:
     """``|moved - still| / |still - its mean|`` over the last axis; 0 / 0 is no number."""
     energy = (still - still.mean(dim=-1, keepdim=True)).norm(dim=-1)
-    return (moved - still).norm(dim=-1) / energy
+    error: Tensor = (moved - still).norm(dim=-1) / energy
+    return error

@@ -25,6 +25,7 @@ __all__ = [
     "draw_shifts",
     "flip_map",
     "losing_shift",
+    "mean_elsewhere",
     "pair_consistency",
     "radii_within",
     "reference_consistency",
@@ -116,9 +117,16 @@ def step_mean(dp: Array, axis: str) -> NDArray[np.float64]:
     return mean
 
 
+def mean_elsewhere(values: Array) -> NDArray[np.float64]:
+    """Mean of a map [n, S, S] over the shifts other than none, [n]."""
+    total = values.astype(np.float64).reshape(len(values), -1)
+    middle = total.shape[1] // 2
+    mean: NDArray[np.float64] = np.delete(total, middle, axis=1).mean(axis=1)
+    return mean
+
+
 def _right(prediction: Array, labels: Array) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = prediction == np.asarray(labels).reshape(-1, 1, 1)
-    return right
+    return np.asarray(prediction == np.asarray(labels).reshape(-1, 1, 1))
 
 
 def share_right(prediction: Array, labels: Array) -> NDArray[np.float64]:
@@ -131,8 +139,7 @@ def right_everywhere(prediction: Array, labels: Array) -> NDArray[np.bool_]:
     """Whether an image is right at every shift, bool [n]: accuracy under the exhaustive adversarial
     shift.
     """
-    everywhere: NDArray[np.bool_] = _right(prediction, labels).all(axis=(1, 2))
-    return everywhere
+    return np.asarray(_right(prediction, labels).all(axis=(1, 2)))
 
 
 def draw_shifts(ids: Sequence[str], k: int, radius: int, seed: int) -> NDArray[np.int64]:
@@ -142,7 +149,7 @@ def draw_shifts(ids: Sequence[str], k: int, radius: int, seed: int) -> NDArray[n
     """
     random = SampleRandom(seed, ids, "shift", radius)
     drawn = random.uniform((k, 2), 0.0, 2.0 * radius + 1.0)
-    return np.floor(drawn).astype(np.int64).reshape(len(ids), k, 2) - radius
+    return np.asarray(np.floor(drawn) - radius, dtype=np.int64).reshape(len(ids), k, 2)
 
 
 def right_at(prediction: Array, labels: Array, shifts: Array) -> NDArray[np.bool_]:
@@ -171,7 +178,8 @@ def losing_shift(prediction: Array, loss: Array, labels: Array) -> NDArray[np.in
     lost = loss.reshape(len(loss), -1).astype(np.float64)
     lost = np.where(wrong | ~wrong.any(axis=1, keepdims=True), lost, -np.inf)
     place = order[np.argmax(lost[:, order], axis=1)]
-    return np.stack([place // len(grid), place % len(grid)], axis=1).astype(np.int64) - middle
+    losing = np.stack([place // len(grid), place % len(grid)], axis=1) - middle
+    return np.asarray(losing, dtype=np.int64)
 
 
 def accuracy_map(prediction: Array, labels: Array) -> NDArray[np.float64]:

@@ -211,7 +211,8 @@ def fourier_shifted(x: Tensor, dy: float, dx: float) -> Tensor:
     height, width = x.shape[2:]
     spectrum = torch.fft.fft2(x.double())
     phase = _phase(height, dy, x)[:, None] * _phase(width, dx, x)
-    return torch.fft.ifft2(spectrum * phase).real.to(x.dtype)
+    moved: Tensor = torch.fft.ifft2(spectrum * phase).real.to(x.dtype)
+    return moved
 
 
 def _phase(extent: int, by: float, x: Tensor) -> Tensor:
