@@ -203,9 +203,11 @@ class Mapper:
         picture = self._picture(data, rows)
         first, inverse = self._distinct(picture)
         logits, error = self._through(*self.way, picture, first)
-        logits = self._untied(picture, first, logits, rows, found)
         found.passes += len(first)
         logits, error = logits[inverse], error[inverse] if error is not None else None
+        # Copies too: the original may round a shift and its copy to either side.
+        every = np.arange(inverse.size)
+        logits = self._untied(picture, every, logits.flatten(0, 1), rows, found).view_as(logits)
         ids = [data.ids[row] for row in rows]
         self._check(picture, logits, error, first, ids, rows, found)
         self._write(logits, error, torch.tensor(data.labels[rows]), rows, found)
