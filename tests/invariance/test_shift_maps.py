@@ -45,7 +45,9 @@ def network(pool=None, padding="circular", head="gap", size=16, dtype=torch.floa
     # Untrained logits hang on little but the bias: let them spread.
     module[-1].weight.data *= 20
     module = module.to(dtype).eval()
-    return Backbone(module, input_shape=(1, size, size), classes=5, name="own", mean=[0.2], std=[0.4])
+    return Backbone(
+        module, input_shape=(1, size, size), classes=5, name="own", mean=[0.2], std=[0.4]
+    )
 
 
 def valid(dtype=torch.float32):
@@ -56,7 +58,12 @@ def valid(dtype=torch.float32):
         *(nn.ReLU(), nn.AvgPool2d(2, 1), nn.Flatten(), nn.Linear(24, 5)),
     )
     return Backbone(
-        module.to(dtype).eval(), input_shape=(1, 16, 16), classes=5, name="valid", mean=[0.1], std=[0.5]
+        module.to(dtype).eval(),
+        input_shape=(1, 16, 16),
+        classes=5,
+        name="valid",
+        mean=[0.1],
+        std=[0.5],
     )
 
 
@@ -191,7 +198,9 @@ class Remembering(nn.Module):
 
 
 def test_what_disagrees_with_the_original_is_computed_anew():
-    backbone = Backbone(Remembering().eval(), input_shape=(1, 16, 16), classes=5, mean=[0.0], std=[0.1])
+    backbone = Backbone(
+        Remembering().eval(), input_shape=(1, 16, 16), classes=5, mean=[0.0], std=[0.1]
+    )
     rng = np.random.default_rng(0)
     x = rng.integers(0, 120, (12, 1, 16, 16)).astype(np.uint8)
     x[:6][rng.uniform(size=(6, 1, 16, 16)) < 0.3] = 200  # bright in the corner at some shifts

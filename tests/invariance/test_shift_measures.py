@@ -66,7 +66,9 @@ def test_one_pixel_steps(axis, step):
     mine = measures.steps_changed(prediction, axis)
     assert np.allclose(mine, steps_by_hand(prediction, *step))
     swapped = {"x": "y", "y": "x", "diagonal": "x"}[axis]
-    assert not np.allclose(measures.steps_changed(prediction, swapped), steps_by_hand(prediction, *step))
+    assert not np.allclose(
+        measures.steps_changed(prediction, swapped), steps_by_hand(prediction, *step)
+    )
 
 
 def test_reference_consistency_leaves_the_unshifted_image_out():

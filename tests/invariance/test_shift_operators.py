@@ -112,7 +112,10 @@ def test_the_loop_kills(mutant, mode):
 def test_shifts_are_windows_of_one_picture_and_exact():
     x = torch.tensor(images(), dtype=torch.float32)
     picture = ground(x, 2, "zero")
-    assert window(picture, 1, -2, 2).untyped_storage().data_ptr() == picture.untyped_storage().data_ptr()
+    assert (
+        window(picture, 1, -2, 2).untyped_storage().data_ptr()
+        == picture.untyped_storage().data_ptr()
+    )
     assert torch.equal(window(picture, 0, 0, 2), x)
     assert torch.equal(shifted(x, 1, -2, "zero"), window(picture, 1, -2, 2))
 
@@ -122,7 +125,7 @@ def test_crop_takes_windows_of_larger_pictures_as_they_are():
     picture = ground(x, 1, "crop", size=(4, 3))
     assert torch.equal(window(picture, 1, 1, 1), x[:, :, 0:4, 0:3])
     assert torch.equal(window(picture, -1, 0, 1), x[:, :, 2:6, 1:4])
-    with pytest.raises(BadRequest, match="larger than the picture leaves.*radius = 1"):
+    with pytest.raises(BadRequest, match=r"larger than the picture leaves.*radius = 1"):
         ground(x, 2, "crop", size=(4, 3))
     with pytest.raises(BadRequest, match="only mode 'crop'"):
         ground(x, 1, "zero", size=(4, 3))
@@ -137,7 +140,9 @@ def test_margins_are_counted():
 
 def test_a_canvas_too_small_is_refused_with_the_largest_radius():
     x = torch.tensor(images(margin=2))
-    with pytest.raises(BadRequest, match="image number 7 .*the least of these images 2; give radius = 2"):
+    with pytest.raises(
+        BadRequest, match=r"image number 7 .*the least of these images 2; give radius = 2"
+    ):
         ground(x, 3, "canvas", start=7)
     with pytest.raises(BadRequest, match="no plain background"):
         ground(torch.tensor(images()), 1, "canvas")

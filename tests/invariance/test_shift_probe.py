@@ -94,8 +94,17 @@ def test_the_subpixel_line_agrees_with_the_map_at_whole_pixels(lenet, digits):
 def circular(padding="circular"):
     torch.manual_seed(0)
     conv = nn.Conv2d(1, 8, 3, padding=1, padding_mode=padding)
-    layers = [conv, nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)]
-    return Backbone(nn.Sequential(*layers).eval(), input_shape=(1, 32, 32), classes=10, name="circle")
+    layers = [
+        conv,
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    ]
+    return Backbone(
+        nn.Sequential(*layers).eval(), input_shape=(1, 32, 32), classes=10, name="circle"
+    )
 
 
 def test_circular_shifts_need_a_circle_or_the_word(lenet, digits):
