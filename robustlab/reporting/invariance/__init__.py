@@ -5,13 +5,16 @@ A new part is one file and one line here.
 
 from __future__ import annotations
 
+from robustlab.reporting.invariance.shift import shift
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 
 __all__ = ["PARTS", "Part", "Told", "invariance"]
 
 # The probe's name -> who tells it. A probe that is not here is told by its numbers alone.
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "shift": shift,
+}
 
 
 def invariance(story: Story) -> Section | None:
