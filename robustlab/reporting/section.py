@@ -130,5 +130,6 @@ def csv_link(rows: Sequence[Sequence[Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for row in rows:
-        writer.writerow([f"'{v}" if str(v)[:1] in tuple("=+-@\t\r") else v for v in row])
+        formula = (isinstance(v, str) and v[:1] in tuple("=+-@\t\r") for v in row)
+        writer.writerow([f"'{v}" if f else v for v, f in zip(row, formula, strict=True)])
     return f"data:text/csv;charset=utf-8,{quote(buffer.getvalue())}"

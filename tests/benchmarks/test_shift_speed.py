@@ -57,7 +57,7 @@ def _loop(backbone: Backbone, data: Data, mode: str) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("mode", ["circular", "zero", "reflect", "crop"])
 @pytest.mark.parametrize("which", ["twins", "lenet5-max", "resnet20-narrow"])
 def test_shift_maps_beside_the_loop(pair: Any, benchmark: Any, mode: str, which: str) -> None:
-    many = {"twins": 360, "lenet5-max": 360, "resnet20-narrow": 24}[which]
+    many = {"twins": 48, "lenet5-max": 360, "resnet20-narrow": 24}[which]
     data = load_data("digits:test", take=many if benchmark.enabled else 2)
     networks = _networks(which)
 
@@ -71,6 +71,18 @@ def test_shift_maps_beside_the_loop(pair: Any, benchmark: Any, mode: str, which:
     for mine, true in zip(ours(), loop(), strict=True):
         assert np.array_equal(mine, true)
     pair({"ours": ours, "loop": loop}, rounds=3)
+
+
+@pytest.mark.parametrize("mode", ["circular", "zero", "crop"])
+def test_full_maps_of_five_networks(benchmark: Any, mode: str) -> None:
+    """17x17 shifts, 360 digits, five networks; with torch's threads as they are."""
+    data = load_data("digits:test", take=360 if benchmark.enabled else 2)
+
+    def ours() -> None:
+        for one in _networks("twins"):
+            Mapper(one, RADIUS, mode)(data)
+
+    benchmark.pedantic(ours, rounds=1)
 
 
 @pytest.mark.parametrize(("images", "radius"), [(90, 4), (180, 4), (360, 4), (90, 8), (90, 16)])

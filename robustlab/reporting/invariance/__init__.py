@@ -5,7 +5,7 @@ A new part is one file and one line here.
 
 from __future__ import annotations
 
-from robustlab.reporting.invariance.shift import shift
+from robustlab.reporting.invariance.shifts import shift
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 

@@ -57,7 +57,7 @@ def along(
             axes.plot([x], [y], "o", ms=12, mfc="none", mec=INK, mew=1.4)
         axes.set_ylim(-0.04, 1.04)
         axes.axvline(0, color=RULE, lw=0.8, zorder=0)
-        axes.set_xlabel("shift along the diagonal (pixels down and to the right)")
+        axes.set_xlabel("diagonal shift (pixels down and right)")
         axes.set_ylabel("p(true class)")
         return inline(figure, prefix, alt)
 

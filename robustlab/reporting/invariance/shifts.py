@@ -21,7 +21,7 @@ from robustlab.reporting.pixels import as_picture, data_uri, scale_for
 from robustlab.reporting.section import Story, render
 from robustlab.results import Group
 from robustlab.statistics import Rate
-from robustlab.verdict import code, p_text, plural
+from robustlab.verdict import ALPHA, code, p_text, plural
 
 __all__ = ["shift"]
 
@@ -52,23 +52,31 @@ def _title(story: Story, found: Sequence[Shifts]) -> str:
     return f"Of {images} shifted {_where(found[0])}, right at every shift stay: " + ", ".join(told)
 
 
-def _points(rate: Rate) -> str:
-    """A difference of rates in points, with its interval."""
+def _gain(rate: Rate) -> str:
+    """A difference of rates in points: ``gains 12.1 points [8.0, 16.2]``."""
     value, low, high = (100 * v for v in (rate.value, rate.low, rate.high))
-    interval = "" if math.isnan(low) else f" [{low:+.1f}, {high:+.1f}]"
-    return f"{value:+.1f} points{interval}"
+    if value < 0:
+        value, low, high = -value, -high, -low
+    interval = "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
+    return f"{'loses' if rate.value < 0 else 'gains'} {value:.1f} points{interval}"
+
+
+def _untouched(pair: Pair) -> str:
+    """The difference unshifted; where no image tells the two apart there is no interval."""
+    same = pair.first.column("clean_correct") == pair.second.column("clean_correct")
+    return "is right on the same ones" if bool(same.all()) else _gain(pair.clean)
 
 
 def _compared(story: Story, pair: Pair, pairs: int) -> str:
     first, second, worst = code(pair.first.backbone), code(pair.second.backbone), pair.worst
     images = plural(pair.first.n, story.evidence.noun)
     told = (
-        f"On these {images} {first} is {_points(pair.clean)} from {second} unshifted and "
-        f"{_points(pair.mean)} over all shifts {_where(pair.first)}; at every shift right is "
+        f"On these {images}, beside {second}, {first} {_untouched(pair)} unshifted and "
+        f"{_gain(pair.mean)} over all shifts {_where(pair.first)}. Right at every shift is "
         f"{first} alone on {worst.only_first}, {second} alone on {worst.only_second} "
         f"(exact McNemar, {p_text(pair.p)}{', Holm over all pairs' if pairs > 1 else ''})"
     )
-    return f"{told}{'.' if pair.p < 0.05 else ', which chance explains as well.'}"
+    return f"{told}{'.' if pair.p < ALPHA else ', which chance explains as well.'}"
 
 
 def _sentences(story: Story, found: Sequence[Shifts]) -> list[str]:
@@ -82,7 +90,7 @@ def _sentences(story: Story, found: Sequence[Shifts]) -> list[str]:
         told.append(f"All images are of class {code(name)}: nothing is known of the others.")
     useless = [s for s in found if s.consistency(s.radius).value - s.clean.value > 0.2]
     told += [
-        f"{code(s.backbone)} is consistent ({s.consistency(s.radius)}) and often wrong "
+        f"{code(s.backbone)} is consistent ({_rate(s.consistency(s.radius))}) and often wrong "
         f"({s.clean} right): consistency alone says nothing, {_COST}."
         for s in useless
     ]
@@ -204,7 +212,7 @@ def _along(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]
         lambda width, p: drawing.along(story, lines, marks, width, p, alt), f"{prefix}-line"
     )
     rows = [
-        [name, f"{x:g}", round(float(y), 5)]
+        [name, float(x), round(float(y), 5)]
         for name, xs, ys in lines
         for x, y in zip(xs.tolist(), ys.tolist(), strict=True)
     ]
@@ -218,7 +226,8 @@ def _along(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]
 
 def _scatter(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
     alt = "; ".join(
-        f"{s.backbone}: accuracy {s.clean}, consistency {s.consistency(s.radius)}" for s in found
+        f"{s.backbone}: accuracy {s.clean}, consistency {_rate(s.consistency(s.radius))}"
+        for s in found
     )
     draw = drawing.both(
         lambda width, p: drawing.scatter(story, found, width, p, alt), f"{prefix}-scatter"
@@ -228,8 +237,8 @@ def _scatter(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, An
     return {"drawing": draw, "head": head, "rows": rows}
 
 
-def _triple(rate: Rate) -> list[float]:
-    return [rate.value, rate.low, rate.high]
+def _triple(rate: Rate) -> list[float | str]:
+    return ["" if math.isnan(v) else v for v in (rate.value, rate.low, rate.high)]
 
 
 def _bars(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
@@ -240,7 +249,7 @@ def _bars(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
         ("right at every shift", [s.worst(s.radius) for s in found]),
     ]
     alt = "; ".join(
-        f"{title}: {', '.join(f'{n} {r}' for n, r in zip(names, rates, strict=True))}"
+        f"{title}: {', '.join(f'{n} {_rate(r)}' for n, r in zip(names, rates, strict=True))}"
         for title, rates in panels
     )
     draw = drawing.both(
@@ -272,17 +281,22 @@ def _row(one: Shifts, radius: int) -> dict[str, Any]:
     return {
         "backbone": one.backbone,
         "radius": radius,
-        "clean": str(one.clean),
-        "mean": str(one.mean(radius)),
-        "of_k": str(one.worst_of_k(radius)),
-        "worst": str(one.worst(radius)),
-        "consistency": str(one.consistency(radius)),
-        "changes": [str(one.change(radius, axis)) for axis in ("x", "y", "diagonal")],
+        "clean": _rate(one.clean),
+        "mean": _rate(one.mean(radius)),
+        "of_k": _rate(one.worst_of_k(radius)),
+        "worst": _rate(one.worst(radius)),
+        "consistency": _rate(one.consistency(radius)),
+        "changes": [_rate(one.change(radius, axis)) for axis in ("x", "y", "diagonal")],
         "dp": _number(one.moved(radius, "diagonal")),
         "logit": _number(one.error("logit_error", radius)),
         "embedding": _number(one.error("embedding_error", radius)),
         "unrelated": _number(one.unrelated),
     }
+
+
+def _rate(rate: Rate) -> str:
+    """A rate with its interval; the mean of one image has none."""
+    return f"{100 * rate.value:.1f} %" if rate.n and math.isnan(rate.low) else str(rate)
 
 
 def _number(rate: Rate) -> str:
