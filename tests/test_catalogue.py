@@ -76,6 +76,7 @@ def test_the_shipped_names():
         "patch",
         "pgd",
         "rfgsm",
+        "shift",
         "sigma_zero",
         "sparse_rs",
         "spatial",

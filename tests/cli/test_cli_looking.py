@@ -52,7 +52,7 @@ SUITES = [
                 "universal",
             ],
         ),
-        ("probes", ["clean"]),
+        ("probes", ["clean", "shift"]),
         ("backbones", [*(card["name"] for card in list_backbones()), *PUBLISHED]),
         ("suites", SUITES),
         ("data", [form for form, _ in SOURCES]),
