@@ -91,6 +91,50 @@
     mix();
   }
 
+  // Shift maps: the number of a cell, and an image at that shift with its prediction.
+  for (const figure of all(".shift-figure")) {
+    const look = figure.querySelector(".shift-look");
+    const radius = Number(figure.dataset.radius), size = 2 * radius + 1;
+    const classes = JSON.parse(figure.dataset.classes);
+    const maps = all("svg[data-values]", figure);
+    const along = (by, less, more) => (by ? `${Math.abs(by)} ${by < 0 ? less : more}` : "");
+    let at = [radius, radius];
+    const show = () => {
+      const [row, column] = at;
+      const place = row * size + column;
+      const words = [along(row - radius, "up", "down"), along(column - radius, "left", "right")].filter(Boolean);
+      const told = maps.map((map) => `${map.dataset.name}: ${map.dataset.values.split(" ")[place]} % right; this image is taken for ${classes[map.dataset.said.split(" ")[place]]}`);
+      for (const map of maps) {
+        const cursor = map.querySelector(".cursor");
+        cursor.setAttribute("x", column);
+        cursor.setAttribute("y", row);
+        cursor.setAttribute("visibility", "visible");
+      }
+      if (!look) return;
+      const seen = look.querySelector(".shift-window");
+      const k = Number(seen.style.getPropertyValue("--k"));
+      seen.style.backgroundPosition = `${(column - size + 1) * k}px ${(row - size + 1) * k}px`;
+      look.querySelector("output").textContent = [words.join(", ") || "not shifted", ...told].join("\n");
+    };
+    const clamp = (value) => Math.min(size - 1, Math.max(0, value));
+    for (const map of maps) {
+      map.addEventListener("pointermove", (event) => {
+        const spot = new DOMPoint(event.clientX, event.clientY).matrixTransform(map.getScreenCTM().inverse());
+        if (Math.min(spot.x, spot.y) < 0 || Math.max(spot.x, spot.y) >= size) return;
+        at = [Math.floor(spot.y), Math.floor(spot.x)];
+        show();
+      });
+      map.addEventListener("keydown", (event) => {
+        const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+        if (!step) return;
+        event.preventDefault();
+        at = [clamp(at[0] + step[0]), clamp(at[1] + step[1])];
+        show();
+      });
+    }
+    if (look) { look.hidden = false; show(); }
+  }
+
   // The contents mark where the reader is.
   const links = new Map(all(".side a").map((a) => [a.hash.slice(1), a]));
   const watch = new IntersectionObserver((entries) => {

@@ -81,6 +81,7 @@ def test_the_shipped_names():
         "rfgsm",
         "seeing",
         "severity",
+        "shift",
         "sigma_zero",
         "sparse_rs",
         "spatial",

@@ -13,6 +13,7 @@ from robustlab.reporting.invariance.demonstration import demonstration
 from robustlab.reporting.invariance.layers import layers
 from robustlab.reporting.invariance.seeing import seeing
 from robustlab.reporting.invariance.severity import severity
+from robustlab.reporting.invariance.shifts import shift
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 
@@ -20,14 +21,15 @@ __all__ = ["PARTS", "Part", "Told", "invariance"]
 
 # The probe's name -> who tells it. A probe that is not here is told by its numbers alone.
 PARTS: dict[str, Part] = {
+    "shift": shift,
     "equivariance": layers,
     "demonstration": demonstration,
     "severity": severity,
     "corruptions": corruptions,
     "seeing": seeing,
 }
-# What several probes tell together.
-TOGETHER: list[Callable[[Story], Told | None]] = [both]
+# What a probe tells together with others, after its own part.
+TOGETHER: dict[str, Callable[[Story], Told | None]] = {"shift": both}
 
 
 def invariance(story: Story) -> Section | None:
@@ -35,10 +37,11 @@ def invariance(story: Story) -> Section | None:
     told = []
     for name, part in PARTS.items():
         groups = [g for g in story.evidence.landed if g.plan["probe"] == name]
-        found = part(story, groups) if groups else None
-        if found is not None:
-            told.append(found)
-    told += [found for part in TOGETHER if (found := part(story)) is not None]
+        if not groups:
+            continue
+        shared = TOGETHER.get(name)
+        found = [part(story, groups), shared(story) if shared else None]
+        told += [one for one in found if one is not None]
     if not told:
         return None
     body = render("invariance.html", story, parts=told)

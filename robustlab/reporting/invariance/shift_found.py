@@ -1,0 +1,176 @@
+"""What the shift probe found of each backbone, recomputed from its maps, and pairs of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustlab import statistics
+from robustlab.invariance import shift_measures as measures
+from robustlab.results import Group
+from robustlab.statistics import Paired, Rate
+from robustlab.verdict import _holm
+
+__all__ = ["Pair", "Shifts", "pairs_of"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """One backbone under one mode and radius."""
+
+    group: Group
+
+    @property
+    def backbone(self) -> str:
+        return self.group.backbone
+
+    @property
+    def mode(self) -> str:
+        return str(self.group.plan["params"]["mode"])
+
+    @property
+    def radius(self) -> int:
+        return int(self.group.plan["params"]["radius"])
+
+    @property
+    def draws(self) -> int:
+        return int(self.group.plan["params"]["draws"])
+
+    @property
+    def radii(self) -> list[int]:
+        return measures.radii_within(self.radius)
+
+    def array(self, name: str) -> Array:
+        assert self.group.outcome is not None
+        return np.asarray(self.group.outcome.arrays[name])
+
+    def column(self, name: str, radius: int | None = None) -> Array:
+        assert self.group.outcome is not None
+        full = name if radius is None else f"{name}[radius={radius}]"
+        return np.asarray(self.group.outcome.samples[full])
+
+    @cached_property
+    def prediction(self) -> Array:
+        return self.array("prediction")
+
+    @property
+    def labels(self) -> Array:
+        return self.column("label")
+
+    @property
+    def n(self) -> int:
+        return len(self.prediction)
+
+    @property
+    def period(self) -> int:
+        """After how many pixels circular shifts repeat, as measured; 0: they do not."""
+        return int(self.column("period").max(initial=0))
+
+    @property
+    def stride(self) -> int:
+        return int(self.column("stride").max(initial=1))
+
+    @property
+    def clean(self) -> Rate:
+        return statistics.rate(self.column("clean_correct"))
+
+    def everywhere(self, radius: int) -> Array:
+        """Whether each image is right at every shift within a radius, bool [n]."""
+        return measures.right_everywhere(measures.centre(self.prediction, radius), self.labels)
+
+    def share(self, radius: int) -> Array:
+        """Share of shifts within a radius at which each image is right, [n]."""
+        return measures.share_right(measures.centre(self.prediction, radius), self.labels)
+
+    def worst(self, radius: int) -> Rate:
+        """Accuracy under the exhaustive adversarial shift."""
+        return statistics.rate(self.everywhere(radius))
+
+    def worst_of_k(self, radius: int) -> Rate:
+        return statistics.rate(self.column("worst_of_k_accuracy", radius))
+
+    def mean(self, radius: int) -> Rate:
+        """Accuracy over all shifts; images are resampled, each with all its shifts."""
+        return statistics.bootstrap_mean(self.share(radius))
+
+    def consistency(self, radius: int) -> Rate:
+        inner = measures.centre(self.prediction, radius)
+        return statistics.bootstrap_mean(measures.pair_consistency(inner))
+
+    def change(self, radius: int, axis: str) -> Rate:
+        """P(top-1 changes) in a one-pixel step."""
+        inner = measures.centre(self.prediction, radius)
+        return statistics.bootstrap_mean(measures.steps_changed(inner, axis))
+
+    def moved(self, radius: int, axis: str) -> Rate:
+        """Mean |dp| of a one-pixel step."""
+        inner = measures.centre(self.array("dp"), radius)
+        return statistics.bootstrap_mean(measures.step_mean(inner, axis))
+
+    def error(self, name: str, radius: int) -> Rate:
+        """Logit or embedding error; not measured where there is none."""
+        assert self.group.outcome is not None
+        if name not in self.group.outcome.arrays:
+            return Rate(math.nan, math.nan, math.nan, 0)
+        values = measures.mean_elsewhere(measures.centre(self.array(name), radius))
+        return statistics.bootstrap_mean(values)
+
+    @property
+    def unrelated(self) -> Rate:
+        """The logit error between each image and the next, as if one were a shift of the other."""
+        logits = self.array("logits").astype(np.float64)
+        if self.n < 2:
+            return Rate(math.nan, math.nan, math.nan, 0)
+        energy = np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
+        apart = np.linalg.norm(np.roll(logits, -1, axis=0) - logits, axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return statistics.bootstrap_mean(apart / energy)
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """Accuracy at each shift, [S, S]."""
+        return measures.accuracy_map(self.prediction, self.labels)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two backbones on the same images.
+
+    Attributes:
+        clean, mean: points that the first is ahead, unshifted and over all shifts; intervals
+            resample the images, both backbones together.
+        worst: exact McNemar on what stays right at every shift; p corrected over all pairs (Holm).
+    """
+
+    first: Shifts
+    second: Shifts
+    clean: Rate
+    mean: Rate
+    worst: Paired
+    p: float
+
+
+def pairs_of(found: Sequence[Shifts]) -> list[Pair]:
+    """Every pair of backbones that saw the same images, best first in each."""
+    ranked = sorted(found, key=lambda s: (-s.worst(s.radius).value, -s.mean(s.radius).value))
+    made: list[Pair] = []
+    for first, second in itertools.combinations(ranked, 2):
+        if not np.array_equal(first.column("id"), second.column("id")):
+            continue
+        radius = first.radius
+        clean = first.column("clean_correct").astype(float) - second.column("clean_correct")
+        share = first.share(radius) - second.share(radius)
+        worst = statistics.mcnemar(first.everywhere(radius), second.everywhere(radius))
+        ahead = statistics.bootstrap_mean(clean), statistics.bootstrap_mean(share)
+        made.append(Pair(first, second, *ahead, worst, worst.p))
+    corrected = _holm([one.worst.p for one in made])
+    return [replace(one, p=p) for one, p in zip(made, corrected, strict=True)]

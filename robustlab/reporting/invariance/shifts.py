@@ -1,0 +1,307 @@
+"""What shifts do: heatmaps, one image along the diagonal, consistency beside accuracy, the worst.
+
+Aggregates over images are taken here, from the maps of single images, so that shards and runs add
+up. An image's shifts are one cluster: every interval resamples images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from robustlab.reporting.gallery import class_name
+from robustlab.reporting.invariance import shift_drawing as drawing
+from robustlab.reporting.invariance import shift_pictures as pictures
+from robustlab.reporting.invariance.shift_found import Pair, Shifts, pairs_of
+from robustlab.reporting.invariance.told import Told
+from robustlab.reporting.pixels import as_picture, data_uri, scale_for
+from robustlab.reporting.section import Story, render
+from robustlab.results import Group
+from robustlab.statistics import Rate
+from robustlab.verdict import ALPHA, code, p_text, plural
+
+__all__ = ["shift"]
+
+ROOM = 128  # page pixels of a picture
+_COST = "an untrained network can be 100 % consistent and useless"
+
+
+def shift(story: Story, groups: Sequence[Group]) -> Told | None:
+    """One block for each mode and radius that ran; the first gives the finding."""
+    labels = list(dict.fromkeys(g.label for g in groups))
+    blocks = [[Shifts(g) for g in groups if g.label == label] for label in labels]
+    blocks = [block for block in blocks if block and block[0].n]
+    if not blocks:
+        return None
+    told = [_block(story, found, f"shift-{place}") for place, found in enumerate(blocks)]
+    return Told(told[0]["title"], render("shift.html", story, blocks=told))
+
+
+def _where(one: Shifts) -> str:
+    return f"by up to {plural(one.radius, 'pixels')} (mode {one.mode})"
+
+
+def _title(story: Story, found: Sequence[Shifts]) -> str:
+    ranked = sorted(found, key=lambda s: (s.worst(s.radius).value, s.backbone))
+    ends = ranked if len(ranked) < 3 else [ranked[0], ranked[-1]]
+    told = [f"{code(s.backbone)} {s.worst(s.radius)}" for s in ends]
+    images = plural(found[0].n, story.evidence.noun)
+    return f"Of {images} shifted {_where(found[0])}, right at every shift stay: " + ", ".join(told)
+
+
+def _gain(rate: Rate) -> str:
+    """A difference of rates in points: ``gains 12.1 points [8.0, 16.2]``."""
+    value, low, high = (100 * v for v in (rate.value, rate.low, rate.high))
+    if value < 0:
+        value, low, high = -value, -high, -low
+    interval = "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
+    return f"{'loses' if rate.value < 0 else 'gains'} {value:.1f} points{interval}"
+
+
+def _untouched(pair: Pair) -> str:
+    """The difference unshifted; where no image tells the two apart there is no interval."""
+    same = pair.first.column("clean_correct") == pair.second.column("clean_correct")
+    return "is right on the same ones" if bool(same.all()) else _gain(pair.clean)
+
+
+def _compared(story: Story, pair: Pair, pairs: int) -> str:
+    first, second, worst = code(pair.first.backbone), code(pair.second.backbone), pair.worst
+    images = plural(pair.first.n, story.evidence.noun)
+    told = (
+        f"On these {images}, beside {second}, {first} {_untouched(pair)} unshifted and "
+        f"{_gain(pair.mean)} over all shifts {_where(pair.first)}. Right at every shift is "
+        f"{first} alone on {worst.only_first}, {second} alone on {worst.only_second} "
+        f"(exact McNemar, {p_text(pair.p)}{', Holm over all pairs' if pairs > 1 else ''})"
+    )
+    return f"{told}{'.' if pair.p < ALPHA else ', which chance explains as well.'}"
+
+
+def _sentences(story: Story, found: Sequence[Shifts]) -> list[str]:
+    """Comparisons of the best with each other one; a word on consistency and on one class."""
+    pairs = pairs_of(found)
+    best = pairs[0].first.backbone if pairs else ""
+    told = [_compared(story, p, len(pairs)) for p in pairs if p.first.backbone == best]
+    classes = np.unique(found[0].labels)
+    if len(classes) == 1:
+        name = class_name(story, int(classes[0]))
+        told.append(f"All images are of class {code(name)}: nothing is known of the others.")
+    useless = [s for s in found if s.consistency(s.radius).value - s.clean.value > 0.2]
+    told += [
+        f"{code(s.backbone)} is consistent ({_rate(s.consistency(s.radius))}) and often wrong "
+        f"({s.clean} right): consistency alone says nothing, {_COST}."
+        for s in useless
+    ]
+    return told
+
+
+def _block(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
+    first = found[0]
+    names = [s.backbone for s in found]
+    notes = dict.fromkeys(n for s in found if s.group.outcome for n in s.group.outcome.notes)
+    title = _title(story, found)
+    return {
+        "prefix": prefix,
+        "label": first.group.label,
+        "title": title,
+        "names": names,
+        "mode": first.mode,
+        "radius": first.radius,
+        "draws": first.draws,
+        "n": first.n,
+        "shifts": (2 * first.radius + 1) ** 2,
+        "sentences": _sentences(story, found),
+        "notes": list(notes),
+        "maps": _maps(story, found),
+        "line": _along(story, found, prefix),
+        "scatter": _scatter(story, found, prefix),
+        "bars": _bars(story, found, prefix),
+        "radii": _by_radius(story, found, prefix),
+        "table": [_row(s, radius) for radius in reversed(first.radii) for s in found],
+    }
+
+
+def _maps(story: Story, found: Sequence[Shifts]) -> dict[str, Any]:
+    """Accuracy at each shift on one scale for all backbones, with what a hover needs."""
+    accuracy = [s.accuracy for s in found]
+    low, high = min(float(a.min()) for a in accuracy), max(float(a.max()) for a in accuracy)
+    if high - low < 0.01:
+        low = max(0.0, high - 0.01)
+    example, radius = pictures.choose_example(found), found[0].radius
+    grid = range(-radius, radius + 1)
+    spoken: list[int] = sorted({int(k) for s in found for k in np.unique(_said(s, example))})
+    rows = [
+        [s.backbone, dy, dx, round(float(a[dy + radius, dx + radius]), 6)]
+        for s, a in zip(found, accuracy, strict=True)
+        for dy in grid
+        for dx in grid
+    ]
+    return {
+        "low": f"{100 * low:.1f} %",
+        "high": f"{100 * high:.1f} %",
+        "bar": pictures.colour_bar(),
+        "size": 2 * radius + 1,
+        "classes": [class_name(story, k) for k in spoken],
+        "items": [
+            {
+                "backbone": s.backbone,
+                "uri": pictures.heatmap(a, low, high),
+                "period": s.period,
+                "stride": s.stride,
+                "lines": _lines(s.period or s.stride, radius),
+                "worst": pictures.words(*_least(a)),
+                "least": f"{100 * a.min():.1f} %",
+                "mean": f"{100 * a.mean():.1f} %",
+                "std": f"{100 * a.std():.1f}",
+                "values": " ".join(f"{100 * v:.1f}" for v in a.ravel()),
+                "said": " ".join(str(spoken.index(int(k))) for k in _said(s, example).ravel()),
+            }
+            for s, a in zip(found, accuracy, strict=True)
+        ],
+        "example": _example(story, found[0], example),
+        "csv": [["backbone", "down", "right", "accuracy"], *rows],
+    }
+
+
+def _said(one: Shifts, example: pictures.Example | None) -> Any:
+    row = example.row if example is not None else 0
+    return one.prediction[row]
+
+
+def _least(accuracy: Any) -> tuple[int, int]:
+    middle = len(accuracy) // 2
+    dy, dx = np.unravel_index(int(np.argmin(accuracy)), accuracy.shape)
+    return int(dy) - middle, int(dx) - middle
+
+
+def _lines(period: int, radius: int) -> list[int]:
+    """Edges, in cells from the left, where a period begins; none where it is one pixel or wider
+    than the map.
+    """
+    if not 1 < period <= radius:
+        return []
+    return [d + radius for d in range(-radius, radius + 1) if d % period == 0 and d > -radius]
+
+
+def _example(story: Story, one: Shifts, example: pictures.Example | None) -> dict[str, Any] | None:
+    if example is None:
+        return None
+    height, width = (side - 2 * example.radius for side in example.picture.shape[1:])
+    return {
+        "uri": data_uri(as_picture(example.picture)),
+        "wide": example.picture.shape[2],
+        "height": height,
+        "width": width,
+        "scale": scale_for(width, ROOM),
+        "id": str(one.column("id")[example.row]),
+        "true": class_name(story, int(one.labels[example.row])),
+    }
+
+
+def _along(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any] | None:
+    example = pictures.choose_example(found)
+    if example is None:
+        return None
+    turned = pictures.flips(story, found, example)
+    lines = [(s.backbone, *pictures.diagonal(s, example.row)[:2]) for s in found]
+    marks = [i["mark"] for i in turned["items"]] if turned else []
+    alt = f"p(true class) of one image against its diagonal shift, mode {found[0].mode}."
+    draw = drawing.both(
+        lambda width, p: drawing.along(story, lines, marks, width, p, alt), f"{prefix}-line"
+    )
+    rows = [
+        [name, float(x), round(float(y), 5)]
+        for name, xs, ys in lines
+        for x, y in zip(xs.tolist(), ys.tolist(), strict=True)
+    ]
+    return {
+        "drawing": draw,
+        "flips": turned,
+        "example": _example(story, found[0], example),
+        "csv": [["backbone", "shift", "p_true"], *rows],
+    }
+
+
+def _scatter(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
+    alt = "; ".join(
+        f"{s.backbone}: accuracy {s.clean}, consistency {_rate(s.consistency(s.radius))}"
+        for s in found
+    )
+    draw = drawing.both(
+        lambda width, p: drawing.scatter(story, found, width, p, alt), f"{prefix}-scatter"
+    )
+    rows = [[s.backbone, *_triple(s.clean), *_triple(s.consistency(s.radius))] for s in found]
+    head = ["backbone", "accuracy", "low", "high", "consistency", "low", "high"]
+    return {"drawing": draw, "head": head, "rows": rows}
+
+
+def _triple(rate: Rate) -> list[float | str]:
+    return ["" if math.isnan(v) else v for v in (rate.value, rate.low, rate.high)]
+
+
+def _bars(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
+    names = [s.backbone for s in found]
+    panels = [
+        ("P(top-1 changes), 1 px", [s.change(s.radius, "diagonal") for s in found]),
+        (f"right at the worst of {found[0].draws}", [s.worst_of_k(s.radius) for s in found]),
+        ("right at every shift", [s.worst(s.radius) for s in found]),
+    ]
+    alt = "; ".join(
+        f"{title}: {', '.join(f'{n} {_rate(r)}' for n, r in zip(names, rates, strict=True))}"
+        for title, rates in panels
+    )
+    draw = drawing.both(
+        lambda width, p: drawing.bars(story, names, panels, width, p, alt), f"{prefix}-bars"
+    )
+    rows = [
+        [title, name, *_triple(rate)]
+        for title, rates in panels
+        for name, rate in zip(names, rates, strict=True)
+    ]
+    return {"drawing": draw, "head": ["measure", "backbone", "value", "low", "high"], "rows": rows}
+
+
+def _by_radius(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
+    alt = f"Share of images right at every shift, against the radius, mode {found[0].mode}."
+    draw = drawing.both(
+        lambda width, p: drawing.by_radius(story, found, width, p, alt), f"{prefix}-radii"
+    )
+    rows = [
+        [s.backbone, radius, *_triple(rate)]
+        for s in found
+        for radius, rate in [(0, s.clean), *((r, s.worst(r)) for r in s.radii)]
+    ]
+    return {"drawing": draw, "head": ["backbone", "radius", "right", "low", "high"], "rows": rows}
+
+
+def _row(one: Shifts, radius: int) -> dict[str, Any]:
+    """One backbone at one radius, as the table writes it."""
+    return {
+        "backbone": one.backbone,
+        "radius": radius,
+        "clean": _rate(one.clean),
+        "mean": _rate(one.mean(radius)),
+        "of_k": _rate(one.worst_of_k(radius)),
+        "worst": _rate(one.worst(radius)),
+        "consistency": _rate(one.consistency(radius)),
+        "changes": [_rate(one.change(radius, axis)) for axis in ("x", "y", "diagonal")],
+        "dp": _number(one.moved(radius, "diagonal")),
+        "logit": _number(one.error("logit_error", radius)),
+        "embedding": _number(one.error("embedding_error", radius)),
+        "unrelated": _number(one.unrelated),
+    }
+
+
+def _rate(rate: Rate) -> str:
+    """A rate with its interval; the mean of one image has none."""
+    return f"{100 * rate.value:.1f} %" if rate.n and math.isnan(rate.low) else str(rate)
+
+
+def _number(rate: Rate) -> str:
+    if rate.n == 0:
+        return "none"
+    if math.isnan(rate.low):
+        return f"{rate.value:.3g}"
+    return f"{rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"

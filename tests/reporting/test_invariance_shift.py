@@ -1,0 +1,305 @@
+"""The page's part on shifts: its numbers are those of the run, recomputed by loops."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import itertools
+import json
+import re
+from types import SimpleNamespace
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from robustlab import statistics
+from robustlab.reporting.invariance import shift_pictures as pictures
+from robustlab.reporting.invariance import shifts as part
+from robustlab.reporting.invariance.shift_found import Shifts, pairs_of
+from robustlab.reporting.section import Story
+
+EVIL = "<b>evil</b>'\"&`{{7*7}}"
+N, RADIUS = 14, 2
+
+
+def small(name, seed):
+    import torch
+    from torch import nn
+
+    from robustlab import Backbone
+
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 14 * 14, 10)]
+    module = nn.Sequential(*layers)
+    module[3].weight.data *= 4
+    return Backbone(module.eval(), input_shape=(1, 32, 32), classes=10, name=name)
+
+
+def digits(n, classes=10):
+    from robustlab import Data, load_data
+
+    some = load_data("digits:test", take=40).subset(np.arange(n))
+    return Data(some.images, some.labels, classes=classes, name="own", ids=some.ids)
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory, one_thread):
+    """A run of the real machinery, told."""
+    import robustlab
+    from robustlab import load_backbone
+    from robustlab.suite import ProbeSpec, Suite
+
+    def make(names=("lenet5-max@digits", EVIL), n=N, classes=10, probes=None, shard=256):
+        probes = probes or [{"radius": RADIUS, "pictures": 2, "draws": 3}]
+        probes = [ProbeSpec("clean", {"sample": 0}), *(ProbeSpec("shift", p) for p in probes)]
+        suite = Suite(probes=tuple(probes), shard=shard)
+        networks = [
+            load_backbone(name).renamed(name) if "@" in name else small(name, place)
+            for place, name in enumerate(names)
+        ]
+        folder = tmp_path_factory.mktemp("run") / "run"
+        data = digits(n, classes)
+        run = robustlab.run(suite, backbones=networks, data=data, out=folder)
+        story = Story.of(run)
+        groups = [g for g in story.evidence.landed if g.plan["probe"] == "shift"]
+        return SimpleNamespace(
+            story=story, groups=groups, told=part.shift(story, groups), data=data
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def run(make):
+    return make()
+
+
+@pytest.fixture(scope="module")
+def tree(run, parse):
+    return parse(f"<main><section>{run.told.body}</section></main>")
+
+
+def table(tree):
+    """Rows of the numbers: (backbone, radius) -> cells."""
+    rows = tree.all("tbody")[-1].all("tr")
+    return {
+        (r.all("th")[0].attributes["data-key"], int(r.all("td")[0].text)): [
+            c.words for c in r.all("td")
+        ]
+        for r in rows
+    }
+
+
+def pairs_of_shifts(prediction):
+    flat = prediction.reshape(len(prediction), -1)
+    found = []
+    for one in flat:
+        same = (one[:, None] == one[None]).sum() - len(one)
+        found.append(same / (len(one) * (len(one) - 1)))
+    return np.array(found)
+
+
+def check_table(tree, run):
+    found = table(tree)
+    for group in run.groups:
+        full, labels = group.outcome.arrays["prediction"], run.data.labels
+        for radius in (1, 2):
+            inner = slice(RADIUS - radius, RADIUS + radius + 1)
+            prediction = full[:, inner, inner]
+            right = prediction == labels[:, None, None]
+            cells = found[group.backbone, radius]
+            assert cells[1] == str(statistics.rate(right[:, radius, radius]))
+            assert cells[2] == str(statistics.bootstrap_mean(right.mean((1, 2))))
+            assert cells[3] == str(group.rate(f"worst_of_k_accuracy[radius={radius}]"))
+            assert cells[4] == str(statistics.rate(right.all((1, 2))))
+            assert cells[5] == str(statistics.bootstrap_mean(pairs_of_shifts(prediction)))
+            assert cells[6] == str(
+                statistics.bootstrap_mean(
+                    (prediction[:, :, 1:] != prediction[:, :, :-1]).mean((1, 2))
+                )
+            )
+            assert cells[7] == str(
+                statistics.bootstrap_mean((prediction[:, 1:] != prediction[:, :-1]).mean((1, 2)))
+            )
+
+
+def test_the_table_is_recounted(tree, run):
+    check_table(tree, run)
+    assert len(table(tree)) == 4
+
+
+MUTANTS = {
+    "pairs of a shift with itself": (
+        "pair_consistency",
+        lambda p: np.array(
+            [(one.ravel()[:, None] == one.ravel()).mean() for one in p],
+        ),
+    ),
+    "axes swapped": (
+        "steps_changed",
+        lambda p, axis: np.asarray(
+            (p[:, 1:] != p[:, :-1] if axis == "x" else p[:, :, 1:] != p[:, :, :-1]).mean((1, 2))
+        ),
+    ),
+    "right at any shift": (
+        "right_everywhere",
+        lambda p, y: (p == np.asarray(y)[:, None, None]).any((1, 2)),
+    ),
+    "a wider middle": ("centre", lambda maps, radius: maps),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_the_check_of_the_table_kills(run, parse, monkeypatch, mutant):
+    name, wrong = MUTANTS[mutant]
+    monkeypatch.setattr(f"robustlab.invariance.shift_measures.{name}", wrong)
+    body = part.shift(run.story, run.groups).body
+    with pytest.raises(AssertionError):
+        check_table(parse(f"<main>{body}</main>"), run)
+
+
+def svgs(tree):
+    return [s for s in tree.all("svg") if "data-values" in s.attributes]
+
+
+def test_the_maps_hold_every_cell(tree, run):
+    (link,) = (a for a in tree.all("a") if a.attributes["download"] == "shift-0-maps.csv")
+    rows = list(csv.DictReader(io.StringIO(unquote(link.attributes["href"].partition(",")[2]))))
+    assert len(rows) == 2 * 25
+    assert len(svgs(tree)) == 2
+    for group, drawn in zip(run.groups, svgs(tree), strict=True):
+        right = group.outcome.arrays["prediction"] == run.data.labels[:, None, None]
+        values = [float(v) for v in drawn.attributes["data-values"].split(" ")]
+        assert np.allclose(values, 100 * right.mean(0).ravel(), atol=0.051)
+    true = run.groups[0].outcome.arrays["prediction"] == run.data.labels[:, None, None]
+    mine = {(int(r["down"]), int(r["right"])): float(r["accuracy"]) for r in rows[:25]}
+    for (dy, dx), value in mine.items():
+        assert value == pytest.approx(true[:, dy + 2, dx + 2].mean(), abs=1e-6)
+
+
+def test_all_maps_share_one_scale(run):
+    from PIL import Image
+
+    block = part._block(run.story, [Shifts(g) for g in run.groups], "s")
+    accuracy = np.stack([Shifts(g).accuracy for g in run.groups])
+    assert block["maps"]["low"] == f"{100 * accuracy.min():.1f} %"
+    assert block["maps"]["high"] == f"{100 * accuracy.max():.1f} %"
+    seen = {}
+    for item, values in zip(block["maps"]["items"], accuracy, strict=True):
+        image = Image.open(io.BytesIO(base64.b64decode(item["uri"].partition(",")[2])))
+        pixels = np.asarray(image)[::6, ::6]
+        assert pixels.shape == (5, 5, 3)
+        for value, colour in zip(values.ravel(), pixels.reshape(-1, 3), strict=True):
+            assert seen.setdefault(round(float(value), 9), tuple(colour)) == tuple(colour)
+    assert len(set(seen.values())) > 2
+
+
+def test_the_picture_is_the_image_at_that_shift(run):
+    """The window shown at (dy, dx) is what the network saw, and its answer the one told."""
+    import torch
+
+    from robustlab import load_backbone
+    from robustlab.invariance.shifts import shifted
+
+    found = [Shifts(g) for g in run.groups]
+    example = pictures.choose_example(found)
+    x = torch.tensor(run.data.batch([example.row]))
+    said = found[0].prediction[example.row]
+    network = load_backbone("lenet5-max@digits")
+    for dy, dx in ((0, 0), (2, -1), (-2, 2)):
+        moved = shifted(x, dy, dx, "zero")
+        assert np.array_equal(example.window(dy, dx), (255 * moved[0]).round().byte().numpy())
+        assert int(network(moved).argmax()) == said[dy + 2, dx + 2]
+    assert not np.array_equal(example.window(2, -1), example.window(-2, 1))  # mutant: sign
+
+
+def test_hover_data_name_the_answers(tree, run):
+    (figure,) = (f for f in tree.all("figure") if "data-classes" in f.attributes)
+    classes = json.loads(figure.attributes["data-classes"])
+    example = pictures.choose_example([Shifts(g) for g in run.groups])
+    for group, drawn in zip(run.groups, svgs(tree), strict=True):
+        said = [classes[int(k)] for k in drawn.attributes["data-said"].split(" ")]
+        assert said == [str(k) for k in group.outcome.arrays["prediction"][example.row].ravel()]
+
+
+def test_flips_are_real(run):
+    found = [Shifts(g) for g in run.groups]
+    example = pictures.choose_example(found)
+    turned = pictures.flips(run.story, found, example)
+    one = next(s for s in found if s.backbone == turned["backbone"])
+    line = [int(one.prediction[example.row, k, k]) for k in range(5)]
+    assert turned["many"] == sum(a != b for a, b in itertools.pairwise(line))
+    said = [int(item["said"]) for item in turned["items"]]
+    assert any(a != b for a, b in itertools.pairwise(said))
+    for item in turned["items"]:
+        k = int(item["mark"][0]) + RADIUS
+        assert int(item["said"]) == line[k]
+
+
+def test_pairs_are_paired(run):
+    found = [Shifts(g) for g in run.groups]
+    (pair,) = pairs_of(found)
+    y = run.data.labels[:, None, None]
+    right = {g.backbone: (g.outcome.arrays["prediction"] == y) for g in run.groups}
+    first, second = right[pair.first.backbone], right[pair.second.backbone]
+    assert pair.worst == statistics.mcnemar(first.all((1, 2)), second.all((1, 2)))
+    ahead = first.mean((1, 2)) - second.mean((1, 2))
+    assert pair.mean == statistics.bootstrap_mean(ahead)
+    assert pair.first.worst(RADIUS).value >= pair.second.worst(RADIUS).value
+    sentence = part._compared(run.story, pair, 1)
+    assert f"gains {100 * ahead.mean():.1f} points" in sentence
+    assert f"alone on {pair.worst.only_first}" in sentence
+
+
+def test_hostile_names_stay_text(tree, run):
+    assert EVIL in tree.text
+    assert not tree.all("b", id="evil")
+    assert "<b>evil" not in run.told.body
+    assert "49" not in run.told.title
+
+
+def test_the_title_tells_the_worst_and_the_best(run):
+    for group in run.groups:
+        right = group.outcome.arrays["prediction"] == run.data.labels[:, None, None]
+        assert str(statistics.rate(right.all((1, 2)))) in run.told.title
+    assert "(mode zero)" in run.told.title
+
+
+def test_one_backbone_one_image(make, parse):
+    alone = make(("lenet5-max@digits",), n=1)
+    body = parse(f"<main>{alone.told.body}</main>")
+    assert not re.search(r"\bnan\b", re.sub(r"data:[^\"']*", "", alone.told.body))
+    assert "All images are of class" in body.text
+    assert len(svgs(body)) == 1
+
+
+def test_several_modes_and_a_period(make):
+    from robustlab.invariance.shift_measures import AXES
+
+    assert list(AXES) == ["x", "y", "diagonal"]
+    several = make(
+        ("small",),
+        probes=[
+            {"radius": 2, "mode": "zero"},
+            {"radius": 3, "mode": "canvas", "subpixel": 2},
+            {"radius": 2, "mode": "circular"},  # refused: makes no circle
+        ],
+        shard=6,
+    )
+    assert [g.plan["params"]["mode"] for g in several.groups] == ["zero", "canvas"]
+    assert "Accuracy at each shift, mode canvas" in several.told.body
+    failed = [f.error for g in several.story.evidence.groups for f in g.failures]
+    assert any("meaningless here" in error for error in failed)
+
+
+def test_lines_mark_whole_periods():
+    assert part._lines(4, 8) == [4, 8, 12, 16]
+    assert part._lines(4, 6) == [2, 6, 10]
+    assert part._lines(1, 8) == []
+    assert part._lines(16, 8) == []
+
+
+def test_nothing_to_tell(run):
+    assert part.shift(run.story, []) is None
