@@ -16,7 +16,7 @@ from robustlab import statistics
 from robustlab.invariance import shift_measures as measures
 from robustlab.results import Group
 from robustlab.statistics import Paired, Rate
-from robustlab.verdict import _holm
+from robustlab.verdict import holm
 
 __all__ = ["Pair", "Shifts", "pairs_of"]
 
@@ -172,5 +172,5 @@ def pairs_of(found: Sequence[Shifts]) -> list[Pair]:
         worst = statistics.mcnemar(first.everywhere(radius), second.everywhere(radius))
         ahead = statistics.bootstrap_mean(clean), statistics.bootstrap_mean(share)
         made.append(Pair(first, second, *ahead, worst, worst.p))
-    corrected = _holm([one.worst.p for one in made])
+    corrected = holm([one.worst.p for one in made])
     return [replace(one, p=p) for one, p in zip(made, corrected, strict=True)]
