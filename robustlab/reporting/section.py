@@ -55,12 +55,16 @@ class Story:
 
 @dataclass(frozen=True)
 class Section:
-    """One section: its anchor, its name in the contents, its finding, its body."""
+    """One section: its anchor, its name in the contents, its finding, its body.
+
+    ``lead`` are the sentences that carry the finding, where a page may open with it.
+    """
 
     anchor: str
     name: str
     title: str
     body: Markup
+    lead: tuple[str, ...] = ()
 
 
 View = Callable[[Story], Section | None]

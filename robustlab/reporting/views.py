@@ -6,7 +6,7 @@ from robustlab.reporting.belief import belief
 from robustlab.reporting.breaks import breaks
 from robustlab.reporting.curves import curves
 from robustlab.reporting.gallery import gallery
-from robustlab.reporting.invariance import invariance
+from robustlab.reporting.invariance import PARTS, invariance
 from robustlab.reporting.losses import losses
 from robustlab.reporting.making import making
 from robustlab.reporting.opening import opening
@@ -16,7 +16,7 @@ from robustlab.reporting.ranking import ranking
 from robustlab.reporting.section import View
 from robustlab.reporting.tables import tables
 
-__all__ = ["VIEWS"]
+__all__ = ["LEADS", "VIEWS"]
 
 VIEWS: list[View] = [
     opening,
@@ -32,3 +32,6 @@ VIEWS: list[View] = [
     probes,
     making,
 ]
+
+# A probe that a suite asks first -> the anchor of the section that its page opens with.
+LEADS = dict.fromkeys(PARTS, "invariance")

@@ -45,4 +45,4 @@ def invariance(story: Story) -> Section | None:
     if not told:
         return None
     body = render("invariance.html", story, parts=told)
-    return Section("invariance", "Invariance", told[0].title, body)
+    return Section("invariance", "Invariance", told[0].title, body, told[0].lead)

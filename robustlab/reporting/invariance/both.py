@@ -10,7 +10,7 @@ import numpy as np
 from robustlab.evidence import telling_eps
 from robustlab.reporting.invariance.told import Told
 from robustlab.reporting.section import Story, render
-from robustlab.reporting.svg import MUTED, RULE, canvas, inline
+from robustlab.reporting.svg import RULE, canvas, inline
 from robustlab.results import Group
 from robustlab.statistics import Rate
 from robustlab.verdict import code, norm_name
@@ -50,7 +50,7 @@ def both(story: Story) -> Told | None:
         names=[p.backbone for p in places],
         metric=metric,
         at=at,
-        head=["backbone", metric, "robust_accuracy"],
+        head=["backbone", SHIFTS, "robust_accuracy"],
         rows=[[p.backbone, p.shifts.value, p.attacks.value] for p in places],
     )
     return Told(_title(places), body)
@@ -76,8 +76,9 @@ def _measured(story: Story) -> tuple[list[Place], str, str] | None:
     ]
     if not places:
         return None
-    group, metric = next(iter(shifted.values()))
-    what = f"{metric.replace('_', ' ')}, {group.plan['params'].get('mode', '')}"
+    group, _ = next(iter(shifted.values()))
+    params = group.plan["params"]
+    what = f"within {params['radius']} pixels, mode {params['mode']}"
     return places, what, f"eps {eps.text} ({norm_name(norm)})"
 
 
@@ -100,8 +101,6 @@ def _draw(story: Story, places: list[Place], size: tuple[int, int], prefix: str,
             _cross(axes, place, story)
         axes.set_xlabel("right at every shift (%)")
         axes.set_ylabel("right under every attack (%)")
-        axes.set_xlim(-3, 103)
-        axes.set_ylim(-3, 103)
         axes.grid(lw=0.6, color=RULE)
         return inline(figure, prefix, f"Shift and adversarial robustness. {alt}.")
 
@@ -115,5 +114,3 @@ def _cross(axes: Axes, place: Place, story: Story) -> None:
     ]
     axes.errorbar([x], [y], ends[1], ends[0], color=style.colour, lw=1.2, alpha=0.6, fmt="none")
     axes.plot([x], [y], style.marker, ms=9, color=style.colour)
-    name = place.backbone if len(place.backbone) < 30 else f"{place.backbone[:29]}…"
-    axes.annotate(name, (x, y), (9, 7), textcoords="offset points", color=MUTED, fontsize=12)

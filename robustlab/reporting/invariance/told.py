@@ -17,10 +17,14 @@ __all__ = ["Part", "Told"]
 
 @dataclass(frozen=True)
 class Told:
-    """The finding of one part, in plain words with its numbers, and its figures."""
+    """The finding of one part, in plain words with its numbers, and its figures.
+
+    ``lead`` are the sentences that carry it, for the head of a page that opens with this part.
+    """
 
     title: str
     body: Markup
+    lead: tuple[str, ...] = ()
 
 
 Part = Callable[[Story, Sequence[Group]], Told | None]
