@@ -64,7 +64,7 @@ class Registered:
         """Fingerprint of the file it stands in and of the machinery it runs on."""
         rooms = {"adversarial", *_room(self.obj)}
         found = [file for room in rooms for file in (shelf.HOME / room).rglob("*.py")]
-        files = [*found, shelf.HOME / "randomness.py"]
+        files = [*found, *(shelf.HOME / f"{name}.py" for name in ("hooks", "randomness"))]
         helpers = _helpers(self.obj)
         own = code_fingerprint(self.obj)
         return identity([source_fingerprint(files), own, source_fingerprint(helpers), self.library])

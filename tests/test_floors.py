@@ -16,7 +16,7 @@ from robustlab import shelf
 FLOORS = {
     0: "lazy errors units identity shelf environment atomic cost catalogue",
     1: "statistics suite registry binding outcome record store randomness",
-    2: "data backbones pooling seeding",
+    2: "data backbones hooks pooling seeding",
     3: "adversarial arithmetic filters invariance training",
     4: "plan work engines runner estimate machine",
     5: "kinds results evidence verdict reporting runs",

@@ -335,7 +335,8 @@ def test_a_neighbour_in_the_probes_room_is_part_of_its_source(name, room, tmp_pa
     home = tmp_path / "robustlab"
     for kept in ("adversarial", "invariance", "training"):
         shutil.copytree(shelf.HOME / kept, home / kept)
-    shutil.copy(shelf.HOME / "randomness.py", home)
+    for file in ("hooks.py", "randomness.py"):
+        shutil.copy(shelf.HOME / file, home)
     found = resolve(name)
     monkeypatch.setattr(shelf, "HOME", home)
     before = found.source

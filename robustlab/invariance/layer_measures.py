@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustlab.invariance.features import Layer, feature_maps, observe
+from robustlab.hooks import Layer, feature_maps, observe
 from robustlab.invariance.layer_errors import (
     Roll,
     aligned_error,

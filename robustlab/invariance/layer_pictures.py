@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
-from robustlab.invariance.features import Layer, feature_maps
+from robustlab.hooks import Layer, feature_maps
 from robustlab.invariance.layer_errors import Roll
 from robustlab.invariance.layer_measures import Ruler, shifted
 

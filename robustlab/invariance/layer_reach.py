@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from robustlab.invariance.features import Layer, observe
+from robustlab.hooks import Layer, observe
 
 __all__ = ["Reach"]
 

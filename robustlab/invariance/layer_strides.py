@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from robustlab.invariance.features import GROWTH, Layer
+from robustlab.hooks import GROWTH, Layer
 from robustlab.invariance.layer_reach import Reach
 
 __all__ = ["Stride", "measure_strides"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
-from robustlab.invariance.features import Layer, feature_maps
+from robustlab.hooks import Layer, feature_maps
 from robustlab.invariance.layer_errors import Roll
 from robustlab.invariance.layer_measures import MEASURES, Ruler
 

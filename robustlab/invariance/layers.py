@@ -15,7 +15,7 @@ from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
-from robustlab.invariance.features import counted, find_layers
+from robustlab.hooks import counted, find_layers
 from robustlab.invariance.layer_errors import Roll
 from robustlab.invariance.layer_measures import Ruler
 from robustlab.invariance.layer_pictures import pictured

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from robustlab.hooks import feature_maps, find_layers
 from robustlab.invariance import layer_errors
-from robustlab.invariance.features import feature_maps, find_layers
 from robustlab.invariance.layer_errors import (
     aligned_error,
     best_roll,

@@ -10,8 +10,8 @@ from torch import nn
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
+from robustlab.hooks import feature_maps, find_layers
 from robustlab.invariance import layer_survey
-from robustlab.invariance.features import feature_maps, find_layers
 from robustlab.invariance.layer_errors import aligned_error, vector_error
 from robustlab.invariance.layers import _chosen, equivariance
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustlab.invariance.features import feature_maps, find_layers
+from robustlab.hooks import feature_maps, find_layers
 from robustlab.invariance.layer_errors import aligned_error
 from robustlab.invariance.layer_measures import Ruler, border_pixels, shifted
 from robustlab.invariance.layer_reach import Reach

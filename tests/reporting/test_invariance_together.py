@@ -49,7 +49,7 @@ def test_a_page_opens_with_what_its_suite_asks_first(parse, shifts_first, attack
     assert "shift" in head
     assert "[" not in head
     _, anchors, head = opening(parse, attacks_first)
-    assert anchors[:3] == ["verdict", "belief", "curves"]
+    assert anchors[:3] == ["verdict", "belief", "figure"]
     assert "shift" not in head
 
 

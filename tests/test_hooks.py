@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from robustlab.backbones import Backbone
-from robustlab.invariance.features import counted, feature_maps, find_layers, listening, observe
+from robustlab.hooks import counted, feature_maps, find_layers, listening, observe
 from robustlab.invariance.layer_strides import measure_strides
 
 
