@@ -15,23 +15,21 @@ computed anew, every shift of it, on the original.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustlab.adversarial.fastpath import search_copy
 from robustlab.adversarial.images import load_pixels, working_dtype
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import CellFailed
-from robustlab.invariance.shift_measures import AXES
+from robustlab.invariance.shift_kept import Eye, Maps, relative
 from robustlab.invariance.shift_period import agreement, find_period, spread, total_stride
 from robustlab.invariance.shift_shared import Shared, share, sliced_pools, windows
 from robustlab.invariance.shifts import ground
@@ -43,87 +41,6 @@ Array = NDArray[Any]
 
 _BLOCK_BYTES = 32 << 20  # what the logits of the images at work may take
 _BLOCK = 32  # images at work, at most
-
-
-@dataclass
-class Maps:
-    """What a network answers at every shift of n images, S = 2 radius + 1 shifts an axis.
-
-    Attributes:
-        prediction: top-1, int16 [n, S, S].
-        probability: softmax of the true class, float32 [n, S, S]; loss: its cross-entropy.
-        dp: |p(k; s) - p(k; s + e)| of the top-1 k at s, for e along x, y and the diagonal, float16
-            [n, 3, S, S]; NaN where s + e leaves the map.
-        logits: of the unshifted images, float32 [n, K].
-        logit_error: ``|f(T_s x) - f(x)| / |f(x) - mean of f(x)|``, float32 [n, S, S]; the mean is
-            that of the image's own logits, which softmax does not see.
-        embedding_error: the same of the input of the last linear layer; None where there is none.
-        checked: how far the original's logits lay from the map's at one more shift, in units of
-            their spread, float32 [n]; computed anew where that was too far.
-        redecided: shifts of each image whose prediction the original decided alone, int64 [n].
-        passes: windows that went through a network, in sum.
-    """
-
-    prediction: Array
-    probability: Array
-    loss: Array
-    dp: Array
-    logits: Array
-    logit_error: Array
-    embedding_error: Array | None
-    checked: Array
-    anew: Array
-    redecided: Array
-    passes: int = 0
-
-    @classmethod
-    def empty(cls, n: int, size: int, classes: int, embedded: bool) -> Maps:
-        def maps(dtype: str, *more: int) -> Array:
-            return np.zeros((n, *more, size, size), dtype)
-
-        return cls(
-            prediction=maps("int16"),
-            probability=maps("float32"),
-            loss=maps("float32"),
-            dp=np.full((n, len(AXES), size, size), np.nan, np.float16),
-            logits=np.zeros((n, classes), np.float32),
-            logit_error=maps("float32"),
-            embedding_error=maps("float32") if embedded else None,
-            checked=np.zeros(n, np.float32),
-            anew=np.zeros(n, bool),
-            redecided=np.zeros(n, np.int64),
-        )
-
-
-class _Eye:
-    """A network that is looked through: logits, and what went into the last linear layer."""
-
-    def __init__(self, network: nn.Module, dtype: torch.dtype, classes: int) -> None:
-        self.network, self.dtype, self.classes = network, dtype, classes
-
-    @contextmanager
-    def watching(self) -> Iterator[list[Tensor]]:
-        """A list that holds the input of the last linear layer after each pass."""
-        seen: list[Tensor] = []
-
-        def look(_: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] == self.classes:
-                seen[:] = [inputs[0].flatten(1)]
-
-        found = [m for m in self.network.modules() if isinstance(m, nn.Linear)]
-        handles = [module.register_forward_hook(look) for module in found]
-        try:
-            yield seen
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def __call__(self, x: Tensor, seen: list[Tensor] | None = None) -> Tensor:
-        """Logits [m, K] in the precision that the lab works in."""
-        if seen is not None:
-            seen.clear()
-        logits: Tensor = self.network(x.to(self.dtype))
-        return logits.double() if self.dtype == torch.float64 else logits.float()
 
 
 class Mapper:
@@ -149,7 +66,7 @@ class Mapper:
         self.size = 2 * radius + 1
         self.window = backbone.input_shape[1:]
         self.classes = len(backbone.classes)
-        self.original = _Eye(backbone.network, backbone.dtype, self.classes)
+        self.original = Eye(backbone.network, backbone.dtype, self.classes)
         self.stride = total_stride(backbone)
 
     @cached_property
@@ -157,7 +74,7 @@ class Mapper:
         return find_period(self.backbone, self.stride)
 
     @cached_property
-    def way(self) -> tuple[Shared, _Eye]:
+    def way(self) -> tuple[Shared, Eye]:
         """The network that windows run on, cut where they stop to share."""
         whole = Shared(self.backbone.network, self.window)
         if not self.quick or self.backbone.dtype not in (torch.float32, torch.float64):
@@ -166,7 +83,7 @@ class Mapper:
         if self.backbone.device.type == "cpu":
             copied = sliced_pools(copied)
         found = share(copied, self.window, self.radius) or Shared(copied, self.window)
-        return found, _Eye(found.rest, self.backbone.dtype, self.classes)
+        return found, Eye(found.rest, self.backbone.dtype, self.classes)
 
     @cached_property
     def embedded(self) -> bool:
@@ -210,7 +127,7 @@ class Mapper:
         logits = self._untied(picture, every, logits.flatten(0, 1), rows, found).view_as(logits)
         ids = [data.ids[row] for row in rows]
         self._check(picture, logits, error, first, ids, rows, found)
-        self._write(logits, error, torch.tensor(data.labels[rows]), rows, found)
+        found.write(rows, logits, error, torch.tensor(data.labels[rows]))
 
     def _distinct(self, picture: Tensor) -> tuple[Array, Array]:
         """Which (image, shift) to compute, int64 [u], numbered image by image; and for each of all
@@ -262,7 +179,7 @@ class Mapper:
         return windows(features, size, *where)
 
     def _through(
-        self, shared: Shared, eye: _Eye, picture: Tensor, which: Array
+        self, shared: Shared, eye: Eye, picture: Tensor, which: Array
     ) -> tuple[Tensor, Tensor | None]:
         features = shared.features(picture.to(eye.dtype))
         image = which // self.size**2
@@ -277,7 +194,7 @@ class Mapper:
                 if self.embedded and seen:
                     inputs = seen[0].to(working_dtype(self.backbone))
                     still = inputs if still is None else still
-                    errors.append(_relative(inputs, still[image[begin:end]]).cpu())
+                    errors.append(relative(inputs, still[image[begin:end]]).cpu())
         joined = torch.cat(logits)
         if not bool(joined.isfinite().all()):
             raise CellFailed(f"{self.backbone.name} gives logits that are no numbers")
@@ -352,33 +269,3 @@ class Mapper:
             error[image, which] = mine
         found.anew[rows[image]] = True
         found.passes += count
-
-    def _write(
-        self, logits: Tensor, error: Tensor | None, labels: Tensor, rows: Array, found: Maps
-    ) -> None:
-        """Everything that is kept, from the logits [n, S * S, K] of some images."""
-        n, size = len(logits), self.size
-        logp = logits.double().log_softmax(dim=2).view(n, size, size, -1)
-        prediction = logits.argmax(dim=2).view(n, size, size)
-        loss = -logp.gather(3, labels.view(-1, 1, 1, 1).expand(n, size, size, 1))[..., 0]
-        still = logits[:, size**2 // 2]
-        found.prediction[rows] = prediction.numpy()
-        found.loss[rows] = loss.numpy()
-        found.probability[rows] = (-loss).exp().numpy()
-        found.logits[rows] = still.numpy()
-        found.logit_error[rows] = _relative(logits, still[:, None]).view(n, size, size).numpy()
-        if error is not None and found.embedding_error is not None:
-            found.embedding_error[rows] = error.view(n, size, size).numpy()
-        p = logp.exp()
-        for number, (dy, dx) in enumerate(AXES.values()):
-            top = prediction[:, : size - dy, : size - dx, None]
-            here, there = p[:, : size - dy, : size - dx], p[:, dy:, dx:]
-            moved = (here.gather(3, top) - there.gather(3, top)).abs()[..., 0]
-            found.dp[rows, number, : size - dy, : size - dx] = moved.numpy()
-
-
-def _relative(moved: Tensor, still: Tensor) -> Tensor:
-    """``|moved - still| / |still - its mean|`` over the last axis; 0 / 0 is no number."""
-    energy = (still - still.mean(dim=-1, keepdim=True)).norm(dim=-1)
-    error: Tensor = (moved - still).norm(dim=-1) / energy
-    return error

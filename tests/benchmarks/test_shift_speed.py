@@ -23,15 +23,15 @@ RADIUS = 8
 
 
 def _twin(pool: str, width: int = 6) -> Backbone:
-    """LeNet-5 in size, with circular padding and a global average head; random weights."""
+    """`lenet5` with circular padding and a global average head; random weights."""
     torch.manual_seed(0)
 
     def conv(wide: int, out: int) -> nn.Conv2d:
         return nn.Conv2d(wide, out, 5, padding=2, padding_mode="circular")
 
     layers = [conv(1, width), nn.ReLU(), pooling(pool, 2, 2), conv(width, 16), nn.ReLU()]
-    layers += [pooling(pool, 2, 2), conv(16, 120), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
-    layers += [nn.Flatten(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
+    layers += [pooling(pool, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers += [nn.Linear(16, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
     module = nn.Sequential(*layers).eval()
     return Backbone(module, input_shape=(1, 32, 32), classes=10, name=pool)
 

@@ -16,6 +16,7 @@ import pytest
 
 from robustlab import statistics
 from robustlab.reporting.invariance import shift_pictures as pictures
+from robustlab.reporting.invariance import shift_words as words
 from robustlab.reporting.invariance import shifts as part
 from robustlab.reporting.invariance.shift_found import Shifts, pairs_of
 from robustlab.reporting.section import Story
@@ -248,7 +249,7 @@ def test_pairs_are_paired(run):
     ahead = first.mean((1, 2)) - second.mean((1, 2))
     assert pair.mean == statistics.bootstrap_mean(ahead)
     assert pair.first.worst(RADIUS).value >= pair.second.worst(RADIUS).value
-    sentence = part._compared(run.story, pair, 1)
+    sentence = words.compared(run.story, pair, 1)
     assert f"gains {100 * ahead.mean():.1f} points" in sentence
     assert f"alone on {pair.worst.only_first}" in sentence
 

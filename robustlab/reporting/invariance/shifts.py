@@ -15,18 +15,22 @@ import numpy as np
 from robustlab.reporting.gallery import class_name
 from robustlab.reporting.invariance import shift_drawing as drawing
 from robustlab.reporting.invariance import shift_pictures as pictures
-from robustlab.reporting.invariance.shift_found import Pair, Shifts, pairs_of
+from robustlab.reporting.invariance.shift_found import Shifts
+from robustlab.reporting.invariance.shift_words import (
+    number_text,
+    rate_text,
+    sentences,
+    title,
+)
 from robustlab.reporting.invariance.told import Told
 from robustlab.reporting.pixels import as_picture, data_uri, scale_for
 from robustlab.reporting.section import Story, render
 from robustlab.results import Group
 from robustlab.statistics import Rate
-from robustlab.verdict import ALPHA, code, p_text, plural
 
 __all__ = ["shift"]
 
 ROOM = 128  # page pixels of a picture
-_COST = "an untrained network can be 100 % consistent and useless"
 
 
 def shift(story: Story, groups: Sequence[Group]) -> Told | None:
@@ -41,79 +45,22 @@ def shift(story: Story, groups: Sequence[Group]) -> Told | None:
     return Told(told[0]["title"], render("shift.html", story, blocks=told), lead)
 
 
-def _where(one: Shifts) -> str:
-    return f"by up to {plural(one.radius, 'pixels')} (mode {one.mode})"
-
-
-def _title(story: Story, found: Sequence[Shifts]) -> str:
-    ranked = sorted(found, key=lambda s: (s.worst(s.radius).value, s.backbone))
-    ends = ranked if len(ranked) < 3 else [ranked[0], ranked[-1]]
-    told = [f"{code(s.backbone)} {s.worst(s.radius)}" for s in ends]
-    images = plural(found[0].n, story.evidence.noun)
-    return f"Of {images} shifted {_where(found[0])}, right at every shift stay: " + ", ".join(told)
-
-
-def _gain(rate: Rate) -> str:
-    """A difference of rates in points: ``gains 12.1 points [8.0, 16.2]``."""
-    value, low, high = (100 * v for v in (rate.value, rate.low, rate.high))
-    if value < 0:
-        value, low, high = -value, -high, -low
-    interval = "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
-    return f"{'loses' if rate.value < 0 else 'gains'} {value:.1f} points{interval}"
-
-
-def _untouched(pair: Pair) -> str:
-    """The difference unshifted; where no image tells the two apart there is no interval."""
-    same = pair.first.column("clean_correct") == pair.second.column("clean_correct")
-    return "is right on the same ones" if bool(same.all()) else _gain(pair.clean)
-
-
-def _compared(story: Story, pair: Pair, pairs: int) -> str:
-    first, second, worst = code(pair.first.backbone), code(pair.second.backbone), pair.worst
-    images = plural(pair.first.n, story.evidence.noun)
-    told = (
-        f"On these {images}, beside {second}, {first} {_untouched(pair)} unshifted and "
-        f"{_gain(pair.mean)} over all shifts {_where(pair.first)}. Right at every shift is "
-        f"{first} alone on {worst.only_first}, {second} alone on {worst.only_second} "
-        f"(exact McNemar, {p_text(pair.p)}{', Holm over all pairs' if pairs > 1 else ''})"
-    )
-    return f"{told}{'.' if pair.p < ALPHA else ', which chance explains as well.'}"
-
-
-def _sentences(story: Story, found: Sequence[Shifts]) -> list[str]:
-    """Comparisons of the best with each other one; a word on consistency and on one class."""
-    pairs = pairs_of(found)
-    best = pairs[0].first.backbone if pairs else ""
-    told = [_compared(story, p, len(pairs)) for p in pairs if p.first.backbone == best]
-    classes = np.unique(found[0].labels)
-    if len(classes) == 1:
-        name = class_name(story, int(classes[0]))
-        told.append(f"All images are of class {code(name)}: nothing is known of the others.")
-    useless = [s for s in found if s.consistency(s.radius).value - s.clean.value > 0.2]
-    told += [
-        f"{code(s.backbone)} is consistent ({_rate(s.consistency(s.radius))}) and often wrong "
-        f"({s.clean} right): consistency alone says nothing, {_COST}."
-        for s in useless
-    ]
-    return told
-
-
 def _block(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
     first = found[0]
     names = [s.backbone for s in found]
     notes = dict.fromkeys(n for s in found if s.group.outcome for n in s.group.outcome.notes)
-    title = _title(story, found)
+    heading = title(story, found)
     return {
         "prefix": prefix,
         "label": first.group.label,
-        "title": title,
+        "title": heading,
         "names": names,
         "mode": first.mode,
         "radius": first.radius,
         "draws": first.draws,
         "n": first.n,
         "shifts": (2 * first.radius + 1) ** 2,
-        "sentences": _sentences(story, found),
+        "sentences": sentences(story, found),
         "notes": list(notes),
         "maps": _maps(story, found),
         "line": _along(story, found, prefix),
@@ -227,7 +174,7 @@ def _along(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]
 
 def _scatter(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
     alt = "; ".join(
-        f"{s.backbone}: accuracy {s.clean}, consistency {_rate(s.consistency(s.radius))}"
+        f"{s.backbone}: accuracy {s.clean}, consistency {rate_text(s.consistency(s.radius))}"
         for s in found
     )
     draw = drawing.both(
@@ -250,7 +197,7 @@ def _bars(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
         ("right at every shift", [s.worst(s.radius) for s in found]),
     ]
     alt = "; ".join(
-        f"{title}: {', '.join(f'{n} {_rate(r)}' for n, r in zip(names, rates, strict=True))}"
+        f"{title}: {', '.join(f'{n} {rate_text(r)}' for n, r in zip(names, rates, strict=True))}"
         for title, rates in panels
     )
     draw = drawing.both(
@@ -282,27 +229,14 @@ def _row(one: Shifts, radius: int) -> dict[str, Any]:
     return {
         "backbone": one.backbone,
         "radius": radius,
-        "clean": _rate(one.clean),
-        "mean": _rate(one.mean(radius)),
-        "of_k": _rate(one.worst_of_k(radius)),
-        "worst": _rate(one.worst(radius)),
-        "consistency": _rate(one.consistency(radius)),
-        "changes": [_rate(one.change(radius, axis)) for axis in ("x", "y", "diagonal")],
-        "dp": _number(one.moved(radius, "diagonal")),
-        "logit": _number(one.error("logit_error", radius)),
-        "embedding": _number(one.error("embedding_error", radius)),
-        "unrelated": _number(one.unrelated),
+        "clean": rate_text(one.clean),
+        "mean": rate_text(one.mean(radius)),
+        "of_k": rate_text(one.worst_of_k(radius)),
+        "worst": rate_text(one.worst(radius)),
+        "consistency": rate_text(one.consistency(radius)),
+        "changes": [rate_text(one.change(radius, axis)) for axis in ("x", "y", "diagonal")],
+        "dp": number_text(one.moved(radius, "diagonal")),
+        "logit": number_text(one.error("logit_error", radius)),
+        "embedding": number_text(one.error("embedding_error", radius)),
+        "unrelated": number_text(one.unrelated),
     }
-
-
-def _rate(rate: Rate) -> str:
-    """A rate with its interval; the mean of one image has none."""
-    return f"{100 * rate.value:.1f} %" if rate.n and math.isnan(rate.low) else str(rate)
-
-
-def _number(rate: Rate) -> str:
-    if rate.n == 0:
-        return "none"
-    if math.isnan(rate.low):
-        return f"{rate.value:.3g}"
-    return f"{rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"

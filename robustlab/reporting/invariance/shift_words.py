@@ -1,0 +1,88 @@
+"""What shifts do, in words: the finding, comparisons of pairs, numbers with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from robustlab.reporting.gallery import class_name
+from robustlab.reporting.invariance.shift_found import Pair, Shifts, pairs_of
+from robustlab.reporting.section import Story
+from robustlab.statistics import Rate
+from robustlab.verdict import ALPHA, code, p_text, plural
+
+__all__ = ["compared", "number_text", "rate_text", "sentences", "title"]
+
+_COST = "an untrained network can be 100 % consistent and useless"
+
+
+def _where(one: Shifts) -> str:
+    return f"by up to {plural(one.radius, 'pixels')} (mode {one.mode})"
+
+
+def title(story: Story, found: Sequence[Shifts]) -> str:
+    ranked = sorted(found, key=lambda s: (s.worst(s.radius).value, s.backbone))
+    ends = ranked if len(ranked) < 3 else [ranked[0], ranked[-1]]
+    told = [f"{code(s.backbone)} {s.worst(s.radius)}" for s in ends]
+    images = plural(found[0].n, story.evidence.noun)
+    return f"Of {images} shifted {_where(found[0])}, right at every shift stay: " + ", ".join(told)
+
+
+def _gain(rate: Rate) -> str:
+    """A difference of rates in points: ``gains 12.1 points [8.0, 16.2]``."""
+    value, low, high = (100 * v for v in (rate.value, rate.low, rate.high))
+    if value < 0:
+        value, low, high = -value, -high, -low
+    interval = "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
+    return f"{'loses' if rate.value < 0 else 'gains'} {value:.1f} points{interval}"
+
+
+def _untouched(pair: Pair) -> str:
+    """The difference unshifted; where no image tells the two apart there is no interval."""
+    same = pair.first.column("clean_correct") == pair.second.column("clean_correct")
+    return "is right on the same ones" if bool(same.all()) else _gain(pair.clean)
+
+
+def compared(story: Story, pair: Pair, pairs: int) -> str:
+    first, second, worst = code(pair.first.backbone), code(pair.second.backbone), pair.worst
+    images = plural(pair.first.n, story.evidence.noun)
+    told = (
+        f"On these {images}, beside {second}, {first} {_untouched(pair)} unshifted and "
+        f"{_gain(pair.mean)} over all shifts {_where(pair.first)}. Right at every shift is "
+        f"{first} alone on {worst.only_first}, {second} alone on {worst.only_second} "
+        f"(exact McNemar, {p_text(pair.p)}{', Holm over all pairs' if pairs > 1 else ''})"
+    )
+    return f"{told}{'.' if pair.p < ALPHA else ', which chance explains as well.'}"
+
+
+def sentences(story: Story, found: Sequence[Shifts]) -> list[str]:
+    """Comparisons of the best with each other one; a word on consistency and on one class."""
+    pairs = pairs_of(found)
+    best = pairs[0].first.backbone if pairs else ""
+    told = [compared(story, p, len(pairs)) for p in pairs if p.first.backbone == best]
+    classes = np.unique(found[0].labels)
+    if len(classes) == 1:
+        name = class_name(story, int(classes[0]))
+        told.append(f"All images are of class {code(name)}: nothing is known of the others.")
+    useless = [s for s in found if s.consistency(s.radius).value - s.clean.value > 0.2]
+    told += [
+        f"{code(s.backbone)} is consistent ({rate_text(s.consistency(s.radius))}) and often wrong "
+        f"({s.clean} right): consistency alone says nothing, {_COST}."
+        for s in useless
+    ]
+    return told
+
+
+def rate_text(rate: Rate) -> str:
+    """A rate with its interval; the mean of one image has none."""
+    return f"{100 * rate.value:.1f} %" if rate.n and math.isnan(rate.low) else str(rate)
+
+
+def number_text(rate: Rate) -> str:
+    if rate.n == 0:
+        return "none"
+    if math.isnan(rate.low):
+        return f"{rate.value:.3g}"
+    return f"{rate.value:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
