@@ -139,6 +139,7 @@ def make_plan(
         backbone.accepts(data)
         for bound in probes:
             _check_attack(suite, bound, backbone)
+            _check_probe(suite, bound, backbone, data)
             cells += list(_shards(suite, bound, backbone, data))
     return Plan(suite, tuple(backbones), data, tuple(cells))
 
@@ -298,6 +299,17 @@ def _check_attack(suite: Suite, bound: Bound, backbone: Backbone) -> None:
         attack.budgets(backbone.input_shape)
         check_target(attack.target, backbone.classes)
         check_surrogates(attack, backbone, bound.borrowed)
+    except BadRequest as error:
+        raise error.inside(f"suite {suite.name}.toml, {bound.label}") from None
+
+
+def _check_probe(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> None:
+    """What a probe knows beforehand that it cannot do."""
+    check = bound.registered.check
+    if check is None:
+        return
+    try:
+        check(backbone, data, **bound.params)
     except BadRequest as error:
         raise error.inside(f"suite {suite.name}.toml, {bound.label}") from None
 

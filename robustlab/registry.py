@@ -44,6 +44,7 @@ class Registered:
         scope: ``"sample"``: images are independent and may be split; ``"set"``: it learns from all.
         version: raised by its author when the same parameters mean other numbers.
         library: another library and its version, where the attack is not the lab's own.
+        check: called as the probe is, before anything runs; it raises BadRequest.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Registered:
     scope: str = "sample"
     version: int = 1
     library: str = ""
+    check: Callable[..., None] | None = None
 
     @property
     def kind(self) -> str:
@@ -84,8 +86,17 @@ def _helpers(obj: Any) -> list[Path]:
     return imported_beside(Path(_place(obj)[0] or "."), _USER_MODULE)
 
 
-def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T], T]:
+def probe(
+    name: str,
+    *,
+    scope: str = "sample",
+    version: int = 1,
+    check: Callable[..., None] | None = None,
+) -> Callable[[T], T]:
     """Register a function ``(backbone, data, *, params) -> Outcome`` or an `Attack` subclass.
+
+    ``check(backbone, data, **params)`` may refuse what cannot run, with a `BadRequest`, before
+    anything of the suite runs.
 
     Example::
 
@@ -104,7 +115,7 @@ def probe(name: str, *, scope: str = "sample", version: int = 1) -> Callable[[T]
             owner = str(shipped.file)
         if owner is not None:
             raise BadRequest(f"probe {name!r} is already registered by {owner}; rename yours")
-        _REGISTERED[name] = Registered(name, obj, scope, version)
+        _REGISTERED[name] = Registered(name, obj, scope, version, check=check)
         return obj
 
     return register

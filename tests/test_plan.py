@@ -373,3 +373,48 @@ def test_images_that_do_not_fit_the_network():
     wrong = robustlab.Data(np.zeros((2, 3, 32, 32), np.uint8), [0, 1], 10)
     with pytest.raises(BadRequest, match="takes images of 1 channel, those of own have 3"):
         make_plan(TEN, data=wrong)
+
+
+@pytest.mark.parametrize(
+    ("use", "params", "told"),
+    [
+        ("shift", {"mode": "canvas", "radius": 14}, "larger than the canvas leaves"),
+        ("shift", {"mode": "circular"}, "makes no circle"),
+        ("shift", {"mode": "circl"}, "did you mean 'circular'"),
+        ("shift", {"radius": 40}, "radius = 31 or less"),
+        ("severity", {"change": "rotation", "levels": [0.0, 400.0]}, "400"),
+        ("corruptions", {"kinds": ["fogg"]}, "did you mean 'fog'"),
+        ("seeing", {"grids": [0]}, "0"),
+        ("seeing", {"silhouettes": ["flatt"]}, "flat"),
+        ("equivariance", {"shifts": [[0, 32]]}, "leaves nothing"),
+    ],
+)
+def test_what_a_probe_cannot_do_is_refused_before_anything_runs(use, params, told):
+    suite = Suite(
+        take=4, backbones=(BackboneSpec("lenet5-max@digits"),), probes=(ProbeSpec(use, params),)
+    )
+    with pytest.raises(BadRequest, match=told) as caught:
+        make_plan(suite)
+    assert "suite.toml" in str(caught.value)
+
+
+def test_a_users_probe_may_refuse_too(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import robustlab\n"
+        "from robustlab.errors import BadRequest\n"
+        "def refuse(backbone, data, *, share):\n"
+        "    if share > 1:\n"
+        "        raise BadRequest('share is above 1')\n"
+        "@robustlab.probe('mine', check=refuse)\n"
+        "def mine(backbone, data, *, share: float = 0.5):\n"
+        "    return robustlab.Outcome({'a': data.labels == 0})\n"
+    )
+    for share, refused in ((0.5, False), (1.5, True)):
+        probe = ProbeSpec(f"{path}:mine", {"share": share})
+        suite = Suite(take=4, backbones=(BackboneSpec("mlp@digits"),), probes=(probe,))
+        if refused:
+            with pytest.raises(BadRequest, match="share is above 1"):
+                make_plan(suite)
+        else:
+            assert make_plan(suite).cells

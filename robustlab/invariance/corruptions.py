@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,13 @@ from robustlab.registry import probe
 __all__ = ["corruptions"]
 
 
-@probe("corruptions", version=1)
+def refuse(backbone: Backbone, data: Data, *, kinds: Sequence[str], batch: int, **_: Any) -> None:
+    """Corruptions that there are not, images that are not the network's."""
+    _chosen(kinds)
+    check_request(backbone, data, batch)
+
+
+@probe("corruptions", version=1, check=refuse)
 def corruptions(
     backbone: Backbone,
     data: Data,

@@ -168,7 +168,12 @@ def _moved(
     return different.sum(dim=-1), (counted[..., k:] | different).sum(dim=-1)
 
 
-@probe("demonstration", scope="set", version=1)
+def refuse(backbone: Backbone, data: Data, **_: Any) -> None:
+    """Images too narrow for a row to be moved."""
+    _window(data)
+
+
+@probe("demonstration", scope="set", version=1, check=refuse)
 def demonstration(backbone: Backbone, data: Data) -> Outcome:
     """Rows of images moved by one pixel: which inputs change, and which outputs of each pooling.
 

@@ -7,7 +7,7 @@ it was (invariance)? Beside both stands the same error between unrelated images.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,7 +36,13 @@ METRICS = (
 )
 
 
-@probe("equivariance", scope="set", version=1)
+def refuse(backbone: Backbone, data: Data, *, mode: str, images: int, **params: Any) -> None:
+    """Shifts that leave nothing of an image, or move nothing."""
+    _checked(params["shifts"], data.shape[1:], mode)
+    _chosen(data, images)
+
+
+@probe("equivariance", scope="set", version=1, check=refuse)
 def equivariance(
     backbone: Backbone,
     data: Data,

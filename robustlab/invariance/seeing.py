@@ -28,7 +28,19 @@ from robustlab.registry import probe
 __all__ = ["seeing"]
 
 
-@probe("seeing", version=1)
+def refuse(
+    backbone: Backbone, data: Data, *, seed: int, batch: int, **kinds: Sequence[Any]
+) -> None:
+    """Versions that there are not: each is made of the first image."""
+    asked = _asked(**kinds)
+    check_request(backbone, data, batch)
+    first = load_pixels(data, [0], backbone)[0]
+    for kind, values in asked.items():
+        for value in values:
+            _version(first, data.ids[:1], kind, value, seed)
+
+
+@probe("seeing", version=1, check=refuse)
 def seeing(
     backbone: Backbone,
     data: Data,
@@ -53,14 +65,7 @@ def seeing(
     seed: with each image's id it decides the order of the patches
     batch: images at a time
     """
-    asked: dict[str, Sequence[int | float | str]] = {
-        "patch_shuffle": grids,
-        "low_pass": low,
-        "high_pass": high,
-        "silhouette": silhouettes,
-    }
-    asked = {kind: tuple(values) for kind, values in asked.items() if values}
-    _check_twice(asked)
+    asked = _asked(grids, low, high, silhouettes)
     check_request(backbone, data, batch)
 
     def versions(x: Tensor, ids: Sequence[str]) -> Iterator[Tensor]:
@@ -124,10 +129,21 @@ def _version(
     return patch_shuffle(x, int(value), SampleRandom(seed, ids, "shuffle", int(value)))
 
 
-def _check_twice(asked: dict[str, Sequence[int | float | str]]) -> None:
+def _asked(
+    grids: Sequence[int], low: Sequence[float], high: Sequence[float], silhouettes: Sequence[str]
+) -> dict[str, tuple[int | float | str, ...]]:
+    """Kind of version -> its values; what is empty is left out, what stands twice refused."""
+    kinds: dict[str, Sequence[int | float | str]] = {
+        "patch_shuffle": grids,
+        "low_pass": low,
+        "high_pass": high,
+        "silhouette": silhouettes,
+    }
+    asked = {kind: tuple(values) for kind, values in kinds.items() if values}
     if not asked:
         raise BadRequest("seeing has nothing to do: give grids, low, high or silhouettes")
     for kind, values in asked.items():
         for value in values:
             if list(values).count(value) > 1:
                 raise BadRequest(f"{kind}: {value!r} is given twice; leave one out")
+    return asked

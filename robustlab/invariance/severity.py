@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -18,7 +18,15 @@ from robustlab.registry import probe
 __all__ = ["severity"]
 
 
-@probe("severity", version=1)
+def refuse(
+    backbone: Backbone, data: Data, *, change: str, levels: Sequence[float], batch: int, **_: Any
+) -> None:
+    """Levels that the change does not have, images that are not the network's."""
+    find_change(change).settled(change, levels)
+    check_request(backbone, data, batch)
+
+
+@probe("severity", version=1, check=refuse)
 def severity(
     backbone: Backbone,
     data: Data,

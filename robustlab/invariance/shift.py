@@ -25,68 +25,17 @@ Array = NDArray[Any]
 _PICTURE_BYTES = 1 << 20  # pictures of one cell, at most
 
 
-@probe("shift", version=1)
-def shift(
-    backbone: Backbone,
-    data: Data,
-    *,
-    radius: int = 8,
-    mode: str = "zero",
-    draws: int = 10,
-    subpixel: int = 1,
-    axis: str = "diagonal",
-    seams: bool = False,
-    pictures: int = 3,
-    seed: int = 0,
-    batch: int = 128,
-) -> Outcome:
-    """The network's answer at every shift of an image by up to some pixels: accuracy, flips, worst.
-
-    radius: pixels; all (2 radius + 1)^2 shifts are computed
-    mode: what comes in from outside: crop, canvas, zero, circular or reflect
-    draws: shifts drawn for each image for the worst of k, beside the unshifted image
-    subpixel: parts of a pixel a step along the axis; 1: whole pixels only
-    axis: x, y or diagonal, of the sub-pixel line
-    seams: circular shifts also of a network whose padding makes no circle, whose seam then counts
-    pictures: images kept for the page beside the first: those whose answer changes most
-    seed: of the drawn shifts
-    batch: shifted images at a time
-    """
-    _check(backbone, data, radius, mode, draws, subpixel, axis, pictures, batch)
-    mapper = Mapper(backbone, radius, mode, batch=batch)
-    if mode == "circular" and not mapper.period and not seams:
-        raise BadRequest(_no_circle(backbone, mapper))
-    maps = mapper(data)
-    samples, metrics = _columns(data, maps, radius, draws, seed)
-    samples |= {
-        "period": np.full(len(data), mapper.period),
-        "stride": np.full(len(data), mapper.stride),
-    }
-    arrays = {
-        "prediction": maps.prediction,
-        "probability": maps.probability,
-        "loss": maps.loss,
-        "dp": maps.dp,
-        "logits": maps.logits,
-        "logit_error": maps.logit_error,
-    }
-    if maps.embedding_error is not None:
-        arrays["embedding_error"] = maps.embedding_error
-    passes = maps.passes
-    if subpixel > 1:
-        line = line_maps(backbone, data, radius, mode, axis, subpixel, batch)
-        passes += line.passes
-        arrays |= {"line_prediction": line.prediction, "line_probability": line.probability}
-        samples |= {"subpixel_change": line.changed, "subpixel_dp": line.dp}
-        metrics |= {name: Metric(name) for name in ("subpixel_change", "subpixel_dp")}
-    arrays |= _pictures(backbone, data, maps, radius, mode, pictures)
-    return Outcome(
-        samples,
-        arrays,
-        metrics=metrics,
-        notes=_notes(backbone, data, mapper, maps, radius, mode, draws, subpixel, axis),
-        cost={"forward": float(passes), "backward": 0.0},
-        findings=_findings(mapper, mode, len(data)),
+def _circle(mapper: Mapper, backbone: Backbone) -> None:
+    if mapper.period:
+        return
+    height, width = backbone.input_shape[1:]
+    raise BadRequest(
+        f"{backbone.name}: circular shifts are meaningless here, for the network makes no circle "
+        f"of its image: at no multiple of its stride ({mapper.stride}) below {height}x{width} "
+        "pixels are its logits those of the unshifted image. That takes circular padding in every "
+        "layer, a global head, and sizes that the strides divide "
+        "(swap_pooling(..., padding='circular') gives the first). Use mode 'zero', 'canvas' or "
+        "'reflect', or say seams = true to measure it with the seam in the picture"
     )
 
 
@@ -119,15 +68,84 @@ def _check(
         backbone._check_shape(data.shape, f"those of {data.name}")
 
 
-def _no_circle(backbone: Backbone, mapper: Mapper) -> str:
-    height, width = backbone.input_shape[1:]
-    return (
-        f"{backbone.name}: circular shifts are meaningless here, for the network makes no circle "
-        f"of its image: at no multiple of its stride ({mapper.stride}) below {height}x{width} "
-        "pixels are its logits those of the unshifted image. That takes circular padding in every "
-        "layer, a global head, and sizes that the strides divide "
-        "(swap_pooling(..., padding='circular') gives the first). Use mode 'zero', 'canvas' or "
-        "'reflect', or say seams = true to measure it with the seam in the picture"
+def refuse(backbone: Backbone, data: Data, *, seams: bool, seed: int, **params: Any) -> None:
+    """What cannot be measured: a shift larger than the canvas leaves, a circle that is none.
+
+    Raises:
+        BadRequest: with the nearest thing that can.
+    """
+    _check(backbone, data, **params)
+    radius, mode, batch = params["radius"], params["mode"], params["batch"]
+    if mode == "canvas":
+        for first in range(0, len(data), batch):
+            rows = np.arange(first, min(first + batch, len(data)))
+            ground(load_pixels(data, rows, backbone)[0], radius, mode, start=first)
+    if mode == "circular" and not seams:
+        _circle(Mapper(backbone, radius, mode, batch=batch), backbone)
+
+
+@probe("shift", version=1, check=refuse)
+def shift(
+    backbone: Backbone,
+    data: Data,
+    *,
+    radius: int = 8,
+    mode: str = "zero",
+    draws: int = 10,
+    subpixel: int = 1,
+    axis: str = "diagonal",
+    seams: bool = False,
+    pictures: int = 3,
+    seed: int = 0,
+    batch: int = 128,
+) -> Outcome:
+    """The network's answer at every shift of an image by up to some pixels: accuracy, flips, worst.
+
+    radius: pixels; all (2 radius + 1)^2 shifts are computed
+    mode: what comes in from outside: crop, canvas, zero, circular or reflect
+    draws: shifts drawn for each image for the worst of k, beside the unshifted image
+    subpixel: parts of a pixel a step along the axis; 1: whole pixels only
+    axis: x, y or diagonal, of the sub-pixel line
+    seams: circular shifts also of a network whose padding makes no circle, whose seam then counts
+    pictures: images kept for the page beside the first: those whose answer changes most
+    seed: of the drawn shifts
+    batch: shifted images at a time
+    """
+    _check(backbone, data, radius, mode, draws, subpixel, axis, pictures, batch)
+    mapper = Mapper(backbone, radius, mode, batch=batch)
+    if mode == "circular" and not seams:
+        _circle(mapper, backbone)
+    maps = mapper(data)
+    samples, metrics = _columns(data, maps, radius, draws, seed)
+    samples |= {
+        "period": np.full(len(data), mapper.period),
+        "stride": np.full(len(data), mapper.stride),
+    }
+    arrays = {
+        "prediction": maps.prediction,
+        "probability": maps.probability,
+        "loss": maps.loss,
+        "dp": maps.dp,
+        "logits": maps.logits,
+        "logit_error": maps.logit_error,
+    }
+    if maps.embedding_error is not None:
+        arrays["embedding_error"] = maps.embedding_error
+    passes = maps.passes
+    if subpixel > 1:
+        line = line_maps(backbone, data, radius, mode, axis, subpixel, batch)
+        passes += line.passes
+        arrays |= {"line_prediction": line.prediction, "line_probability": line.probability}
+        samples |= {"subpixel_change": line.changed, "subpixel_dp": line.dp}
+        metrics |= {name: Metric(name) for name in ("subpixel_change", "subpixel_dp")}
+    arrays |= _pictures(backbone, data, maps, radius, mode, pictures)
+    return Outcome(
+        samples,
+        arrays,
+        metrics=metrics,
+        notes=_notes(backbone, data, mapper, maps, radius, mode, draws, subpixel, axis),
+        cost={"forward": float(passes), "backward": 0.0},
+        findings=_findings(mapper, mode, len(data)),
     )
 
 
