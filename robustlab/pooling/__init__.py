@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from robustlab.lazy import doors
 
 if TYPE_CHECKING:
+    from robustlab.pooling.exchanging import Site
     from robustlab.pooling.geometry import PADDINGS, Geometry
     from robustlab.pooling.heads import HEADS, GlobalPool
     from robustlab.pooling.kinds import KINDS, parse_kind
     from robustlab.pooling.pool import Pooling
-    from robustlab.pooling.swap import Site, Swapped, swap_pooling, swapped_name
+    from robustlab.pooling.swap import Swapped, swap_pooling, swapped_name
 
 __all__ = [
     "HEADS",
@@ -39,7 +40,7 @@ _HOMES = {
     "Geometry": "geometry",
     "GlobalPool": "heads",
     "Pooling": "pool",
-    "Site": "swap",
+    "Site": "exchanging",
     "Swapped": "swap",
     "parse_kind": "kinds",
     "swap_pooling": "swap",

@@ -17,7 +17,7 @@ from robustlab.pooling.pool import Pooling
 from robustlab.pooling.reading import Read
 from robustlab.pooling.strided import Sampler, Strided
 
-__all__ = ["Edges", "Exchange", "calls_exchanged", "edges_of", "layer_exchanged"]
+__all__ = ["Edges", "Exchange", "calls_exchanged", "edges_of", "layer_exchanged", "told"]
 
 _MODES: dict[str, Literal["zeros", "reflect", "replicate", "circular"]] = {
     "zero": "zeros",
@@ -116,7 +116,42 @@ class Exchange:
 def _alike(kind: Kind, read: Read) -> bool:
     """Whether a pool is of the kind already."""
     average = isinstance(read.window, PaddedAverage) and read.window.divisor == 0
-    return kind.window == read.window or (average and isinstance(kind.window, Average))
+    return kind.own or kind.window == read.window or (average and isinstance(kind.window, Average))
+
+
+def told(new: nn.Module) -> str:
+    """What stands at a site now, in one line."""
+    if isinstance(new, Pooling):
+        kernel = "x".join(map(str, new.geometry.kernel))
+        return f"{_word(new.window)} {kernel}, {_thinned(new.sampler, new.geometry, new.padding)}"
+    if isinstance(new, DownConv):
+        kernel = "x".join(map(str, new.geometry.kernel))
+        return f"convolution {kernel}, {_thinned(new.sampler, new.geometry, new.sees)}"
+    if isinstance(new, Thin):
+        return f"convolution, {_thinned(new.sampler, new.geometry, new.edge)}"
+    return str(new)
+
+
+def _thinned(sampler: Any, geometry: Geometry, padding: str) -> str:
+    plain = isinstance(sampler, Strided) or (isinstance(sampler, Every) and geometry.spread[0] > 1)
+    dense = "" if plain else "dense, "
+    spread = (
+        "" if geometry.spread == (1, 1) else f", spread by {'x'.join(map(str, geometry.spread))}"
+    )
+    stride = "x".join(map(str, geometry.stride))
+    return f"{dense}{_word(sampler)}, stride {stride}{spread}, padding {padding}"
+
+
+def _word(thing: Any) -> str:
+    """``max``, ``lp2``, ``blur3``, ``polyphase-l2``."""
+    numbers = [getattr(thing, key, "") for key in ("power", "sharpness")]
+    number = next((f"{one:g}" for one in numbers if one != ""), "")
+    taps = getattr(thing, "taps", 1)
+    if thing.name == "blur":
+        return f"blur{taps}"
+    blur = f"blur{taps}+" if taps > 1 else ""
+    norm = f"-{thing.norm}" if hasattr(thing, "norm") else ""
+    return f"{blur}{thing.name}{number}{norm}"
 
 
 def layer_exchanged(

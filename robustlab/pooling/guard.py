@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from robustlab.errors import BadRequest
-from robustlab.pooling.reading import Read, read_call, read_module
+from robustlab.pooling.calls import read_call
+from robustlab.pooling.reading import Read, read_module
 from robustlab.pooling.tracing import Step, known_layer
 
 __all__ = ["Guarded", "watched"]

@@ -12,6 +12,8 @@ max+blur3, avg+polyphase, lp2+blur3+polyphase ...
     a window in place of the site's own, then a sampler
 dense
     the costly control: no value is left out, later layers spread instead
+own
+    every site keeps what it has; only padding and head change
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ KINDS = (
     *("max", "avg", "strided", "dense", "lp2", "lp3", "lpinf", "lse10", "mixed", "stochastic"),
     *("soft", "median", "blur2", "blur3", "blur4", "blur5", "blur6", "blur7", "max+blur3"),
     *("lowpass", "polyphase", "polyphase-l1", "polyphase-linf", "learned", "blur3+polyphase"),
-    *("max+polyphase", "space2depth"),
+    *("max+polyphase", "space2depth", "own"),
 )
 _WINDOWS: dict[str, Callable[[str], Window]] = {
     r"max": lambda number: Max(),
@@ -87,7 +89,12 @@ class Kind:
     @property
     def naive(self) -> bool:
         """Whether a strided convolution is of that kind as it is."""
-        return isinstance(self.window, Middle)
+        return isinstance(self.window, Middle) or self.own
+
+    @property
+    def own(self) -> bool:
+        """Whether all sites are of that kind as they are."""
+        return self.text == "own"
 
     @property
     def dense(self) -> bool:
@@ -114,6 +121,8 @@ def parse_kind(text: str) -> Kind:
         return Kind(text, window, lambda channels, stride, seed: Strided(), whole=True)
     if text == "strided":
         return Kind(text, Middle(), lambda channels, stride, seed: Strided(), whole=True)
+    if text == "own":
+        return Kind(text, None, lambda channels, stride, seed: Strided(), whole=True)
     if text == "dense":
         return Kind(text, None, lambda channels, stride, seed: Every())
     return Kind(text, window, _sampler(text, rest))

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from robustlab.pooling.reading import Read, Unreadable, read_call, read_module
+from robustlab.pooling.calls import read_call
+from robustlab.pooling.reading import Read, Unreadable, read_module
 
 __all__ = [
     "LabTracer",
@@ -53,6 +54,13 @@ class Step:
     made: Shape
     read: Read | None
     node: fx.Node | None = None
+
+    @property
+    def name(self) -> str:
+        """Of a layer its path; of a call the path of its owner and the name of the call."""
+        if self.module or self.node is None:
+            return self.owner
+        return f"{self.owner}.{self.node.name}".lstrip(".")
 
 
 @dataclass
