@@ -7,8 +7,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from robustlab.errors import BadRequest
+from robustlab.pooling.average import Average
 from robustlab.pooling.geometry import Geometry, Pair, check_padding
 from robustlab.pooling.maximum import Max
+from robustlab.pooling.padded import PaddedAverage
 from robustlab.pooling.polyphase import Polyphase
 from robustlab.pooling.strided import Sampler, Strided
 from robustlab.pooling.window import Window
@@ -51,6 +53,23 @@ def refuse_rest(geometry: Geometry, x: Tensor, sampler: object) -> None:
             )
 
 
+def _refuse_ties(window: Window, sampler: Polyphase, geometry: Geometry) -> None:
+    """`BadRequest` where all components are equally large whatever the map."""
+    overlaps = any(k > 1 for k in geometry.kernel)
+    if sampler.norm == "linf" and sampler.taps == 1 and isinstance(window, Max) and overlaps:
+        raise BadRequest(
+            "polyphase-linf behind a max is tied by construction: the largest value stands in "
+            "several components; take polyphase or polyphase-l1"
+        )
+    pairs = zip(geometry.kernel, geometry.stride, strict=True)
+    average = isinstance(window, Average | PaddedAverage) and all(k % s == 0 for k, s in pairs)
+    if sampler.norm == "l1" and max(geometry.stride) > 1 and (average or sampler.taps > 1):
+        raise BadRequest(
+            f"polyphase-l1 behind {'an average' if average else 'a blur'} is tied by construction: "
+            "of a map without negative values every component has the same sum; take polyphase"
+        )
+
+
 class Pooling(nn.Module):
     """A window over every place of a map, then every stride-th of its values: [n, C, H, W] to
     [n, C, H', W'] with H' as `torch.nn.MaxPool2d` of the same geometry gives it.
@@ -81,12 +100,8 @@ class Pooling(nn.Module):
         super().__init__()
         check_padding(padding)
         check_padding(edge or padding)
-        bare = isinstance(sampler, Polyphase) and sampler.norm == "linf" and sampler.taps == 1
-        if bare and isinstance(window, Max) and max(geometry.kernel) > 1:
-            raise BadRequest(
-                "polyphase-linf behind a max is tied by construction: the largest value stands "
-                "in several components; take polyphase or polyphase-l1"
-            )
+        if isinstance(sampler, Polyphase):
+            _refuse_ties(window, sampler, geometry)
         self.window = window
         self.sampler: Callable[..., Tensor] = sampler
         self.geometry = geometry

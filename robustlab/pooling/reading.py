@@ -10,7 +10,7 @@ from torch import nn
 from robustlab.backbones.lectures.pooling import Subsample
 from robustlab.errors import BadRequest
 from robustlab.pooling.average import Average
-from robustlab.pooling.convolution import DownConv, conv_geometry
+from robustlab.pooling.convolution import DownConv, Thin, conv_geometry
 from robustlab.pooling.geometry import Geometry, pair
 from robustlab.pooling.heads import GlobalPool
 from robustlab.pooling.lp import Lp
@@ -84,7 +84,7 @@ def read_module(module: nn.Module, given: Shape, made: Shape) -> Read | None:
         return flattened(text, given, made)
     if len(given) != 4:
         return None
-    if isinstance(module, Pooling | DownConv):
+    if isinstance(module, Pooling | DownConv | Thin):
         return Read("swapped", text, module.geometry)
     if isinstance(module, nn.MaxPool2d):
         return pooled(text, _of(module), Max(), given)
