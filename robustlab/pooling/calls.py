@@ -66,7 +66,7 @@ _ELSEWHERE = ("permute", "transpose", "linear", "matmul", "movedim", "swap", "at
 def _check_slices(index: Any, given: Shape, made: Shape) -> None:
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(one, slice) and one.step not in (None, 1) for one in parts):
-        raise Unreadable(f"a slice takes every {_steps(parts)}th value: {size_of(given)} to {made}")
+        raise Unreadable(f"a slice takes one value in {_steps(parts)} of maps of {size_of(given)}")
 
 
 def _steps(parts: Sequence[Any]) -> Any:

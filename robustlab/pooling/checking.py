@@ -18,13 +18,13 @@ __all__ = ["check_complete", "check_shapes"]
 Shape = tuple[int, ...]
 
 
-def check_shapes(network: nn.Module, images: Tensor, shapes: Mapping[str, Shape]) -> None:
-    """Every new layer gives maps of the shape that stood there before.
+def check_shapes(network: nn.Module, images: Tensor, shapes: Mapping[str, list[Shape]]) -> None:
+    """Every new layer gives maps of the shapes that stood there before, one a run.
 
     Raises:
         BadRequest: one does not, or refuses its map; with its name.
     """
-    made: dict[str, Shape] = {}
+    made: dict[str, list[Shape]] = {name: [] for name in shapes}
     running: list[str] = []
 
     def watch(name: str, layer: nn.Module) -> list[Any]:
@@ -32,7 +32,7 @@ def check_shapes(network: nn.Module, images: Tensor, shapes: Mapping[str, Shape]
             running.append(name)
 
         def leave(one: nn.Module, given: Any, found: Tensor) -> None:
-            made[name] = tuple(found.shape)
+            made[name].append(tuple(found.shape))
             running.pop()
 
         return [layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)]
@@ -43,12 +43,18 @@ def check_shapes(network: nn.Module, images: Tensor, shapes: Mapping[str, Shape]
             network(images)
     except BadRequest as error:
         raise error.inside(running[-1] if running else "its forward") from None
+    except Exception as error:  # the user's own forward, or an edge wider than a map
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise BadRequest(
+            f"with that padding or head the network fails on its own images ({reason}); take "
+            "another padding, or larger images"
+        ) from None
     finally:
         for handle in handles:
             handle.remove()
-    for name, shape in shapes.items():
-        if made.get(name) != shape:
-            raise BadRequest(f"{name} gives maps of {made.get(name)}, and {shape} before")
+    for name, before in shapes.items():
+        if made[name] != before:
+            raise BadRequest(f"{name} gives maps of {made[name]}, and {before} before")
 
 
 def check_complete(

@@ -65,7 +65,7 @@ class Exchanging:
         self.images = images
         self.sites: list[Site] = []
         self.layers: dict[str, nn.Module] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.shapes: dict[str, list[tuple[int, ...]]] = {}  # one a run of the layer
         self.edits: dict[fx.Node, Edit] = {}
         self.samplers: dict[fx.Node, nn.Module] = {}
         self.walk: Walk | None = None
@@ -146,6 +146,9 @@ class Exchanging:
                 self.sites.append(Site(name, read.text, read.text))
             return
         number, channels = len(self.sites), step.made[1]
+        scale = _times(spread, read) if self.exchange.kind.dense else (1, 1)
+        shape = (*step.made[:2], step.made[2] * scale[0], step.made[3] * scale[1])
+        self.shapes.setdefault(name, []).append(shape)
         if step.module:
             if self._again(step):
                 return
@@ -161,8 +164,6 @@ class Exchanging:
             assert read.geometry is not None
             steps = (read.geometry.dilation[0] * spread[0], read.geometry.dilation[1] * spread[1])
             self._edit(step, surround_convolution(before, new, step.node.name, steps), new)
-        scale = _times(spread, read) if self.exchange.kind.dense else (1, 1)
-        self.shapes[name] = (*step.made[:2], step.made[2] * scale[0], step.made[3] * scale[1])
         if read.down:
             self.sites.append(Site(name, read.text, told(new)))
 
