@@ -67,7 +67,8 @@ class Read:
 
     @property
     def padded(self) -> bool:
-        return self.geometry is not None and max(self.geometry.padding) > 0
+        """Whether windows may hang over the edge of a map."""
+        return self.geometry is not None and (max(self.geometry.padding) > 0 or self.geometry.ceil)
 
 
 def read_module(module: nn.Module, given: Shape, made: Shape) -> Read | None:
