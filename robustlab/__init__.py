@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from robustlab.doors import report as report
     from robustlab.doors import run as run
     from robustlab.outcome import Outcome as Outcome
+    from robustlab.pooling import swap_pooling as swap_pooling
     from robustlab.registry import probe as probe
     from robustlab.runs import Run as Run
     from robustlab.runs import open_run as open_run
@@ -51,6 +52,7 @@ _HOMES = {
     "probe": "registry",
     "report": "doors",
     "run": "doors",
+    "swap_pooling": "pooling",
     "testing": "testing",
 }
 

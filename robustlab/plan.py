@@ -19,9 +19,10 @@ from robustlab.binding import bind
 from robustlab.data import Data, load_data
 from robustlab.errors import BadRequest, RobustlabError
 from robustlab.identity import identity
+from robustlab.pooling import swap_pooling
 from robustlab.record import Asked
 from robustlab.registry import Registered, resolve
-from robustlab.suite import ProbeSpec, Suite
+from robustlab.suite import BackboneSpec, ProbeSpec, Suite
 from robustlab.units import parse_budgets
 
 __all__ = ["Cell", "Plan", "make_plan"]
@@ -270,18 +271,24 @@ def _load_backbones(suite: Suite, device: str) -> list[Backbone]:
     loaded = []
     for number, spec in enumerate(suite.backbones, 1):
         try:
-            loaded.append(
-                load_backbone(
-                    _beside(spec.ref, suite.folder),
-                    device=device,
-                    name=spec.name or spec.ref,
-                    mean=spec.mean,
-                    std=spec.std,
-                )
-            )
+            loaded.append(_loaded(spec, suite.folder, device))
         except RobustlabError as error:
             raise error.inside(f"suite {suite.name}.toml, backbone {number}") from None
     return loaded
+
+
+def _loaded(spec: BackboneSpec, folder: Path, device: str) -> Backbone:
+    backbone = load_backbone(
+        _beside(spec.ref, folder),
+        device=device,
+        name=spec.name or spec.ref,
+        mean=spec.mean,
+        std=spec.std,
+    )
+    if (spec.pool, spec.padding, spec.head) == (None, None, None):
+        return backbone
+    swapped = swap_pooling(backbone, spec.pool or "own", spec.padding, spec.head)
+    return swapped.renamed(spec.name or swapped.name)
 
 
 def _refuse_twins(names: Sequence[str]) -> None:

@@ -21,18 +21,24 @@ __all__ = ["SCHEMA", "BackboneSpec", "ProbeSpec", "Suite", "load_suite", "shippe
 SCHEMA = 1
 _SUITE_KEYS = ("schema", "title", "seed", "shard", "data", "backbone", "probe")
 _LATER = {"gate": "gates", "engine": "engines"}
-_BACKBONE_KEYS = ("ref", "name", "mean", "std")
-_BACKBONE_LATER = {"pool": "pooling swaps", "padding": "padding swaps"}
+_BACKBONE_KEYS = ("ref", "name", "mean", "std", "pool", "padding", "head")
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """One ``[[backbone]]``: a reference, and what overrides its own name and preprocessing."""
+    """One ``[[backbone]]``: a reference, and what overrides its name, preprocessing and pooling.
+
+    Attributes:
+        pool, padding, head: those of `robustlab.swap_pooling`; all None: nothing is swapped.
+    """
 
     ref: str
     name: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    pool: str | None = None
+    padding: str | None = None
+    head: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def _read_probe(entry: Mapping[str, Any]) -> ProbeSpec:
 
 
 def _read_backbone(entry: Mapping[str, Any]) -> BackboneSpec:
-    _known(entry, _BACKBONE_KEYS, _BACKBONE_LATER)
+    _known(entry, _BACKBONE_KEYS, {})
     if "ref" not in entry:
         raise BadRequest("it has no 'ref'; name a network, as ref = 'lenet5-max@digits'")
     return BackboneSpec(
@@ -155,6 +161,7 @@ def _read_backbone(entry: Mapping[str, Any]) -> BackboneSpec:
         _typed(entry, "name", str, None),
         _numbers(entry, "mean"),
         _numbers(entry, "std"),
+        *(_typed(entry, key, str, None) for key in ("pool", "padding", "head")),
     )
 
 

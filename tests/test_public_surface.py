@@ -28,6 +28,7 @@ NAMES = [
     "probe",
     "report",
     "run",
+    "swap_pooling",
     "testing",
 ]
 
@@ -44,6 +45,7 @@ SIGNATURES = {
     "report": "(folder, path=None)",
     "run": "(suite, *, backbones=None, data=None, take=None, out=None, seed=None, device='auto', "
     "part=None, command='', tell=None)",
+    "swap_pooling": "(backbone, kind, padding=None, head=None)",
     "Backbone": "(module, *, input_shape, classes, mean=None, std=None, name='own', "
     "reference=None, card=None)",
     "Data": "(images, labels, classes=None, name='own', ids=None)",

@@ -21,6 +21,8 @@ def blurred(x: Tensor, taps: int, padding: str, axis: int) -> Tensor:
     no kernel is stored, and its weights, whole numbers over a power of two, are exact in any
     precision. Of an even filter the middle lies half a value to the right.
     """
+    if padding == "reflect" and x.shape[axis] == 1:  # one value mirrored is that value
+        padding = "replicate"
     before, after = (taps - 1) // 2, taps // 2
     rows, columns = ((before, after), (0, 0))[:: 1 if axis == -2 else -1]
     x = extended(x, rows, columns, padding)

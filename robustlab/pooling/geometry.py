@@ -40,6 +40,8 @@ class Geometry:
 
     Attributes:
         ceil: whether a last window may hang over, as ``ceil_mode`` of torch's pools.
+        spread: on a dense map, in which so many grids lie side by side, what takes the place of
+            each step by one; all sizes are those of one grid.
     """
 
     kernel: Pair
@@ -47,6 +49,12 @@ class Geometry:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     ceil: bool = False
+    spread: Pair = (1, 1)
+
+    @property
+    def steps(self) -> Pair:
+        """From one value of a window to its next, on the dense map."""
+        return self.dilation[0] * self.spread[0], self.dilation[1] * self.spread[1]
 
     def reach(self, axis: int) -> int:
         """How many values a window spans."""

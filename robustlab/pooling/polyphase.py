@@ -126,10 +126,13 @@ def shared(sites: Sequence[Any]) -> None:
     """Of layers with a polyphase ``sampler``, in the order in which they run: the first chooses the
     component for all.
     """
-    polyphase = [one for one in sites if isinstance(one.sampler, Polyphase)]
+    polyphase = [one for one in sites if hasattr(one.sampler, "follows")]
     if len(polyphase) < 2:
         return
     choice = Choice(len(polyphase) - 1)
     for position, one in enumerate(polyphase):
         leads, follows = (choice, None) if position == 0 else (None, choice)
-        one.sampler = replace(one.sampler, leads=leads, follows=follows)
+        if isinstance(one.sampler, Polyphase):
+            one.sampler = replace(one.sampler, leads=leads, follows=follows)
+        else:
+            one.sampler.leads, one.sampler.follows = leads, follows

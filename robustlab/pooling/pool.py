@@ -7,8 +7,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from robustlab.errors import BadRequest
+from robustlab.pooling.average import Average
 from robustlab.pooling.geometry import Geometry, Pair, check_padding
 from robustlab.pooling.maximum import Max
+from robustlab.pooling.padded import PaddedAverage
 from robustlab.pooling.polyphase import Polyphase
 from robustlab.pooling.strided import Sampler, Strided
 from robustlab.pooling.window import Window
@@ -16,7 +18,7 @@ from robustlab.pooling.window import Window
 __all__ = ["Pooling", "dense_edges", "refuse_rest"]
 
 
-def dense_edges(geometry: Geometry, x: Tensor, *, plain: bool = False) -> tuple[Pair, Pair, Pair]:
+def dense_edges(g: Geometry, x: Tensor, *, plain: bool = False) -> tuple[Pair, Pair, Pair]:
     """Values to add (above, below) and (left, right), and the number of windows each way.
 
     Dense windows stand at H' * stride places for the H' of the plain layer, so that a sampler finds
@@ -25,28 +27,47 @@ def dense_edges(geometry: Geometry, x: Tensor, *, plain: bool = False) -> tuple[
     """
     edges, counts = [], []
     for axis in (0, 1):
-        size, before = x.shape[axis - 2], geometry.padding[axis]
-        out = geometry.out(size, axis)
-        step = geometry.stride[axis] if plain else 1
-        places = out if plain else min(out * geometry.stride[axis], size + before)
-        end = (places - 1) * step - before + geometry.reach(axis)
-        edges.append((before, end - size))
+        spread, stride, padding = (one[axis] for one in (g.spread, g.stride, g.padding))
+        size = x.shape[axis - 2] // spread
+        out = g.out(size, axis)
+        places = spread * (out if plain else min(out * stride, size + padding))
+        step = stride if plain else 1
+        before = spread * padding
+        end = (places - 1) * step - before + spread * (g.reach(axis) - 1) + 1
+        edges.append((before, end - x.shape[axis - 2]))
         counts.append(places)
     return edges[0], edges[1], (counts[0], counts[1])
 
 
 def refuse_rest(geometry: Geometry, x: Tensor, sampler: object) -> None:
     """`BadRequest` where the sampler is exact on circular maps alone and the map has a rest."""
-    if not getattr(sampler, "exact", False):
-        return
     for axis, word in ((0, "rows"), (1, "columns")):
-        size, stride = x.shape[axis - 2], geometry.stride[axis]
-        if not geometry.fits(size, axis):
+        size, rest = divmod(x.shape[axis - 2], geometry.spread[axis])
+        stride = geometry.stride[axis]
+        wanted = getattr(sampler, "exact", False) and stride > 1
+        if rest or (wanted and not geometry.fits(size, axis)):
             raise BadRequest(
                 f"a map of {size} {word} does not divide into {geometry.out(size, axis)} strides "
                 f"of {stride}, which {getattr(sampler, 'name', 'this')} sampling needs; take an "
                 "input size whose maps divide at every site, or another kind"
             )
+
+
+def _refuse_ties(window: Window, sampler: Polyphase, geometry: Geometry) -> None:
+    """`BadRequest` where all components are equally large whatever the map."""
+    overlaps = any(k > 1 for k in geometry.kernel)
+    if sampler.norm == "linf" and sampler.taps == 1 and isinstance(window, Max) and overlaps:
+        raise BadRequest(
+            "polyphase-linf behind a max is tied by construction: the largest value stands in "
+            "several components; take polyphase or polyphase-l1"
+        )
+    pairs = zip(geometry.kernel, geometry.stride, strict=True)
+    average = isinstance(window, Average | PaddedAverage) and all(k % s == 0 for k, s in pairs)
+    if sampler.norm == "l1" and max(geometry.stride) > 1 and (average or sampler.taps > 1):
+        raise BadRequest(
+            f"polyphase-l1 behind {'an average' if average else 'a blur'} is tied by construction: "
+            "of a map without negative values every component has the same sum; take polyphase"
+        )
 
 
 class Pooling(nn.Module):
@@ -79,12 +100,8 @@ class Pooling(nn.Module):
         super().__init__()
         check_padding(padding)
         check_padding(edge or padding)
-        bare = isinstance(sampler, Polyphase) and sampler.norm == "linf" and sampler.taps == 1
-        if bare and isinstance(window, Max) and max(geometry.kernel) > 1:
-            raise BadRequest(
-                "polyphase-linf behind a max is tied by construction: the largest value stands "
-                "in several components; take polyphase or polyphase-l1"
-            )
+        if isinstance(sampler, Polyphase):
+            _refuse_ties(window, sampler, geometry)
         self.window = window
         self.sampler: Callable[..., Tensor] = sampler
         self.geometry = geometry
@@ -102,7 +119,7 @@ class Pooling(nn.Module):
             self.padding,
             kernel=geometry.kernel,
             stride=geometry.stride if plain else (1, 1),
-            dilation=geometry.dilation,
+            dilation=geometry.steps,
             count=count,
             training=self.training,
         )
