@@ -52,7 +52,7 @@ def spread(kernel: int, stride: int, padding: int, dilation: int) -> Taps:
 
 
 def adaptive(size: int, out: int) -> Taps:
-    """Of an adaptive pooling: floor(o size / out) up to ceil((o + 1) size / out), the end not read."""
+    """Of an adaptive pooling: floor(o size / out) up to, not with, ceil((o + 1) size / out)."""
     share = Fraction(size, out)
     ends = [(math.floor(o * share), math.ceil((o + 1) * share)) for o in range(share.denominator)]
     return Taps(share.denominator, share.numerator, tuple(tuple(range(a, b)) for a, b in ends))

@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from robustlab.arithmetic.rules import Found, Operation, apply, rule_of, unknown
 from robustlab.arithmetic.seen import Seen, image, lost
 
-__all__ = ["Call", "Event", "Record", "record"]
+__all__ = ["Call", "Event", "Record", "record", "still"]
 
 
 @dataclass
@@ -83,6 +83,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names: Any = WeakIdKeyDictionary()
         self.root: Any = WeakIdKeyDictionary()
         self.views: dict[int, list[weakref.ref[Tensor]]] = {}
+        self.roots = itertools.count()
         self.stack: list[Call] = []
         self.counts: dict[str, int] = {}
 
@@ -175,13 +176,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         base = next((one for one in tensors if one is not made and _shares(one, made)), None)
         if base is None or made in self.root:
             return
-        root = self.root.get(base, id(base))
-        self.root[made] = self.root[base] = root
-        self.views.setdefault(root, [weakref.ref(base)]).append(weakref.ref(made))
+        if base not in self.root:
+            self.root[base] = next(self.roots)
+            self.views[self.root[base]] = [weakref.ref(base)]
+        self.root[made] = self.root[base]
+        self.views[self.root[base]].append(weakref.ref(made))
 
     def _written(self, made: Tensor, seen: Seen) -> None:
         """Written in place: other views of the same memory no longer see what they saw."""
-        for ref in self.views.get(self.root.get(made, id(made)), ()):
+        for ref in self.views.get(self.root.get(made, -1), ()):
             other = ref()
             if other is None or other is made:
                 continue
@@ -244,7 +247,7 @@ def _run(module: nn.Module, shape: Sequence[int], real: bool) -> Record:
     watch.record.real = real
     swapped = {} if real else {name: one.detach().to("meta") for name, one in weights.items()}
     parameters = {name for name, _ in module.named_parameters()}
-    with _still(module), _hooks(module, watch), torch.inference_mode():
+    with still(module), _hooks(module, watch), torch.inference_mode():
         x = torch.zeros((1, *shape), dtype=dtype, device=device)
         for name, one in (weights if real else swapped).items():
             watch.names[one] = frozenset([name]) if name in parameters else frozenset()
@@ -258,7 +261,7 @@ def _run(module: nn.Module, shape: Sequence[int], real: bool) -> Record:
 
 
 @contextmanager
-def _still(module: nn.Module) -> Iterator[None]:
+def still(module: nn.Module) -> Iterator[None]:
     """In eval mode, and afterwards in the modes it had."""
     before = {one: one.training for one in module.modules()}
     for one in before:

@@ -96,8 +96,12 @@ def layer_table(module: nn.Module, found: Record) -> pd.DataFrame:
         rows.append(row)
     _number(rows)
     rows += _idle(sizes, counted)
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({name: kind for name, kind in COLUMNS.items() if kind != "object"})
+    # Column by column: pandas would take texts and missing texts for types of its own.
+    columns = {
+        name: pd.Series([row.get(name) for row in rows], dtype=kind)  # type: ignore[call-overload]
+        for name, kind in COLUMNS.items()
+    }
+    return pd.DataFrame(columns)
 
 
 def _owned(module: nn.Module) -> dict[str, set[str]]:
