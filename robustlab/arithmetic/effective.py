@@ -83,5 +83,5 @@ def _added(total: Tensor | None, more: Tensor) -> Tensor:
 
 
 def effective_width(field: NDArray[np.float64]) -> float:
-    """Side of the square that holds as many pixels as have more than `TAIL` of the largest value."""
+    """Side of the square of as many pixels as have more than `TAIL` of the largest value."""
     return math.sqrt(int((field > TAIL * field.max(initial=0.0)).sum()))

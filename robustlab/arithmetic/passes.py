@@ -91,7 +91,7 @@ def counted_passes(module: nn.Module, input_shape: Sequence[int]) -> Passes:
 def _graph(
     module: nn.Module, input_shape: Sequence[int], kind: str
 ) -> Iterator[tuple[Callable[[], Tensor], list[Tensor]]]:
-    """A function that runs the network without numbers, gradients kept for ``kind``; its weights."""
+    """What runs the network without numbers, gradients kept for ``kind``; and its weights."""
     named = dict(itertools.chain(module.named_parameters(), module.named_buffers()))
     floating = next((one for one in named.values() if one.is_floating_point()), None)
     dtype = torch.float32 if floating is None else floating.dtype

@@ -98,7 +98,7 @@ def layer_table(module: nn.Module, found: Record) -> pd.DataFrame:
     rows += _idle(sizes, counted)
     # Column by column: pandas would take texts and missing texts for types of its own.
     columns = {
-        name: pd.Series([row.get(name) for row in rows], dtype=kind)  # type: ignore[call-overload]
+        name: pd.Series([row.get(name) for row in rows], dtype=kind)
         for name, kind in COLUMNS.items()
     }
     return pd.DataFrame(columns)
