@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from robustlab import testing as testing
     from robustlab.adversarial import Attack as Attack
     from robustlab.adversarial import Threat as Threat
+    from robustlab.arithmetic import anatomy as anatomy
     from robustlab.backbones import Backbone as Backbone
     from robustlab.backbones import load_backbone as load_backbone
     from robustlab.data import Data as Data
@@ -41,6 +42,7 @@ _HOMES = {
     "Run": "runs",
     "Suite": "suite",
     "Threat": "adversarial",
+    "anatomy": "arithmetic",
     "attack": "doors",
     "list_attacks": "doors",
     "list_backbones": "doors",

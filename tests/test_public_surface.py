@@ -17,6 +17,7 @@ NAMES = [
     "Run",
     "Suite",
     "Threat",
+    "anatomy",
     "attack",
     "list_attacks",
     "list_backbones",
@@ -33,6 +34,7 @@ NAMES = [
 ]
 
 SIGNATURES = {
+    "anatomy": "(module_or_backbone, input_shape=(3, 224, 224))",
     "attack": "(name, backbone, data, *, eps, norm=None, seed=0, batch=None, fast=True, **params)",
     "list_attacks": "()",
     "list_backbones": "()",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustlab.reporting.anatomy import anatomy
 from robustlab.reporting.belief import belief
 from robustlab.reporting.breaks import breaks
 from robustlab.reporting.curves import curves
@@ -29,6 +30,7 @@ VIEWS: list[View] = [
     gallery,
     breaks,
     invariance,
+    anatomy,
     probes,
     making,
 ]
