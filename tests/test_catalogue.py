@@ -59,6 +59,7 @@ def test_everything_is_documented(name):
 
 def test_the_shipped_names():
     assert NAMES == [
+        "anatomy",
         "apgd",
         "apgdt",
         "autoattack",

@@ -17,8 +17,8 @@ from robustlab.environment import PACKAGES
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
 SUITES = [
-    *("autoattack", "blackbox", "l0", "l1", "l2", "linf", "pooling", "quick", "spatial"),
-    *("standard", "transfer", "twins"),
+    *("anatomy", "autoattack", "blackbox", "l0", "l1", "l2", "linf", "pooling", "quick"),
+    *("spatial", "standard", "transfer", "twins"),
 ]
 
 
