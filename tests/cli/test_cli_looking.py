@@ -56,6 +56,7 @@ SUITES = [
             "probes",
             [
                 "clean",
+                "anatomy",
                 "corruptions",
                 "demonstration",
                 "equivariance",
