@@ -115,8 +115,8 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> Paired:
 class Difference:
     """Mean of paired differences with its interval and two-sided p-value; ``n`` is pairs.
 
-    NaN where there are fewer than two pairs. Where all differences are equal the interval has no
-    width and ``p`` is 0, or 1 where they are zero: nothing was seen to vary.
+    NaN where there are fewer than two pairs, or where all differences are equal: nothing was seen
+    to vary, which is not certainty. Of differences that are all zero ``p`` is 1.
     """
 
     value: float
@@ -145,8 +145,8 @@ def paired_t(first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> D
     if n == 1:
         return Difference(value, math.nan, math.nan, 1, math.nan)
     error = float(apart.std(ddof=1)) / math.sqrt(n)
-    if error == 0.0:
-        return Difference(value, value, value, n, float(value == 0.0))
+    if error <= 1e-12 * abs(value):
+        return Difference(value, math.nan, math.nan, n, math.nan if value else 1.0)
     from scipy.special import stdtr, stdtrit
 
     half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * error

@@ -15,7 +15,7 @@ from robustlab import statistics
 from robustlab.errors import BadRequest
 from robustlab.kinds import Kinds
 from robustlab.reporting.twins import write_twins_page
-from robustlab.reporting.twins.words import caveats, headlines, title
+from robustlab.reporting.twins.words import caveats, headlines, mean_text, points, title
 from robustlab.statistics import mean_t, paired_t
 from robustlab.twinning import twins
 
@@ -79,9 +79,14 @@ def test_one_training_has_no_interval(n: int) -> None:
     assert np.isnan([found.low, found.high, found.p]).all()
 
 
-def test_equal_differences_have_no_width() -> None:
-    assert paired_t([1.0, 1.0], [0.0, 0.0]).p == 0.0
+def test_equal_differences_have_no_interval() -> None:
+    """Two seeds that agree to the digit prove nothing."""
+    found = paired_t([0.3, 0.3 + 0.1], [0.1, 0.1 + 0.1])
+    assert found.value == pytest.approx(0.2)
+    assert np.isnan([found.low, found.high, found.p]).all()
     assert paired_t([1.0, 1.0], [1.0, 1.0]).p == 1.0
+    assert mean_text(mean_t([0.0, 0.0]), True) == "0.0 % (alike in every seed)"
+    assert "alike" in points(paired_t([1.0, 1.0], [0.0, 0.0]), True)
 
 
 def test_values_are_those_of_the_runs(folder: Path) -> None:

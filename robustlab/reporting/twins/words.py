@@ -11,6 +11,7 @@ from robustlab.verdict import code, plural
 
 __all__ = ["caveats", "headlines", "is_rate", "mean_text", "points", "sentence", "title"]
 
+_ALIKE = " (alike in every seed)"  # no spread was seen, so there is no interval
 # What a reader asks first: is it right, on shifted images too, and under attack.
 _FIRST = (
     ("clean", "clean_accuracy"),
@@ -71,7 +72,9 @@ def mean_text(found: Rate, rate: bool) -> str:
     # No share lies outside of 0 to 1, whatever Student's t makes of a few seeds.
     ends = [min(max(v, 0.0), 1.0) if rate else v for v in (found.low, found.high)]
     value, low, high = (f"{factor * v:.{digits}f}" for v in (found.value, *ends))
-    return f"{value}{unit}" if math.isnan(found.low) else f"{value}{unit} [{low}, {high}]"
+    if math.isnan(found.low):
+        return f"{value}{unit}{_ALIKE if found.n > 1 else ''}"
+    return f"{value}{unit} [{low}, {high}]"
 
 
 def points(found: Difference, rate: bool) -> str:
@@ -79,7 +82,7 @@ def points(found: Difference, rate: bool) -> str:
     factor, unit, digits = (100.0, " points", 1) if rate else (1.0, "", 3)
     value, low, high = (f"{factor * v:+.{digits}f}" for v in (found.value, found.low, found.high))
     if math.isnan(found.low):
-        return f"{value}{unit}"
+        return f"{value}{unit}{_ALIKE if found.n > 1 else ''}"
     return f"{value}{unit} [{low}, {high}], {_p(found.p)}"
 
 
