@@ -167,7 +167,7 @@ def _checked(backbone: Backbone, found: Anatomy, check: int) -> tuple[Finding, .
         measured = measured_fields(backbone.network, backbone.input_shape, every)
     except (RuntimeError, NotImplementedError, TypeError):  # its weights cannot be opened
         return ()
-    wrong = [one.path for one in measured if one.predicted != one.found]
+    wrong = [one.path for one in measured if not one.agrees]
     level: Any = "red" if wrong else "green"
     text = (
         "Receptive fields differ from those measured by gradient in {count} of {of} layers."

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustlab.arithmetic.fields import Lost, adaptive, interpolated, nearest, spread, window
+from robustlab.arithmetic.fields import Lost, Taps, adaptive, interpolated, nearest, spread, window
 from robustlab.arithmetic.geometry import Geometry, Pair
 from robustlab.arithmetic.seen import Seen, image, joined, lost
 
@@ -327,6 +327,26 @@ def resized(one: Operation) -> Found:
         taps = interpolated(size, places, corners) if linearly else nearest(size, places)
         found = found.read(dim, taps, places)
     return Found("resizing", [found], other=out.numel())
+
+
+@rule("pixel_shuffle", "pixel_unshuffle")
+def shuffled(one: Operation) -> Found:
+    """Channels laid out as places, or a block of places as channels."""
+    x, seen = one.source("self")
+    out, found, inwards = one.out[0], seen, one.name == "pixel_unshuffle"
+    if seen.several and not inwards:
+        raise Lost("places are put together from parts that look elsewhere")
+    factor = int(one.given["downscale_factor" if inwards else "upscale_factor"])
+    taps = window(factor, factor) if inwards else Taps(factor, 1, ((0,),) * factor)
+    for dim in (x.ndim - 2, x.ndim - 1):
+        found = found.read(dim, taps, out.shape[dim])
+    found = found.sized(x.ndim - 3, out.shape[-3])
+    return Found("shape", [Seen(found.layout, found.fields, seen.several or inwards)], quiet=True)
+
+
+@rule("channel_shuffle")
+def channels_shuffled(one: Operation) -> Found:
+    return Found("shape", [one.source("input")[1]], quiet=True)
 
 
 # Normalisation ------------------------------------------------------------------------------------
