@@ -507,7 +507,7 @@ def indexed(one: Operation) -> Found:
     new = len(shape) - len(rest.layout)
     for offset in range(new):
         rest = rest.inserted(picked[0] + offset, shape[picked[0] + offset])
-    return Found("shape", [rest], quiet=True, note=note)
+    return Found("other" if note else "shape", [rest], quiet=not note, note=note)
 
 
 # Kinds --------------------------------------------------------------------------------------------
@@ -598,7 +598,9 @@ def rule_of(func: Any, name: str) -> Rule | None:
 
 def apply(made: Rule, one: Operation) -> Found:
     """The rule's word, with fields told as lost where they cannot be followed."""
-    gone = next((s for t in one.following if (s := one.seen(t)) is not None and s.lost), None)
+    # By number, values are picked and not computed with: what numbers see does not matter.
+    looked = [one.given["self"]] if made is indexed else one.following
+    gone = next((s for t in looked if (s := one.seen(t)) is not None and s.lost), None)
     plain = _plain(one) if gone is not None else one
     try:
         found = made(plain)

