@@ -9,6 +9,7 @@ maxima are means and statistics are added; a path is then open or it is not ther
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +130,7 @@ def opened(module: nn.Module) -> nn.Module:
 
 
 def measured_fields(
-    module: nn.Module, input_shape: Sequence[int], every: int = 1
+    module: nn.Module, input_shape: Sequence[int], most: int | None = None
 ) -> list[Measured]:
     """Compare recursion and gradient at the middle of every module's map.
 
@@ -138,13 +139,15 @@ def measured_fields(
     Args:
         module: from images [n, C, H, W]; left as it was.
         input_shape: (C, H, W); wide images leave nothing of a field beyond the edges.
-        every: measure only each so-many-th module.
+        most: measure at most so many modules, evenly over the depth.
     """
     calls = [
         call
         for call in record(module, input_shape).calls
         if call.seen is not None and not call.seen.lost and None not in _dims(call.seen)
-    ][::every]
+    ]
+    if most is not None:
+        calls = calls[:: max(1, math.ceil(len(calls) / most))]
     device = next((one.device for one in module.parameters()), torch.device("cpu"))
     x = torch.ones(1, *input_shape, dtype=torch.float64, device=device, requires_grad=True)
     size = (int(input_shape[1]), int(input_shape[2]))

@@ -124,11 +124,11 @@ def _layers(found: Record) -> Iterator[tuple[dict[int, Event], Call]]:
     for call in found.calls:
         if call.inner == 0 and call.last > call.first:
             inside = range(call.first, call.last)
-            events = {number: found.events[number] for number in inside}
-            if sum(one.found.weights > 0 for one in events.values()) > 1:
+            own = {number: found.events[number] for number in inside}
+            if sum(one.found.weights > 0 for one in own.values()) > 1:
                 call.inner = 1  # several layers in one module: each operator is one
             else:
-                whole[call.first] = events
+                whole[call.first] = own
     number = 0
     while number < len(found.events):
         event = found.events[number]

@@ -19,8 +19,8 @@ from robustlab.errors import BadRequest
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def check(network, shape, every=1, least=1):
-    measured = measured_fields(network, shape, every)
+def check(network, shape, most=None, least=1):
+    measured = measured_fields(network, shape, most)
     assert len(measured) >= least
     wrong = [one for one in measured if not one.agrees]
     assert not wrong, wrong[:3]
@@ -63,7 +63,7 @@ def test_at_every_pooling_and_padding(pool, padding):
 )
 def test_in_deep_networks_on_images_wider_than_their_field(name, options, width):
     """A strip as wide as the field leaves nothing of it beyond the edge."""
-    measured = check(builders[name](**options), (3, 64, width), every=4)
+    measured = check(builders[name](**options), (3, 64, width), most=70)
     fields = [one.found[1][1] - one.found[1][0] + 1 for one in measured]
     assert max(fields[:-2]) > 300
 
@@ -73,7 +73,7 @@ def test_in_deep_networks_on_images_wider_than_their_field(name, options, width)
 )
 def test_networks_of_torchvision(name):
     """Gates that see the whole map, maps with channels last, concatenations, windows left over."""
-    check(getattr(torchvision.models, name)(), (3, 96, 96), every=16, least=4)
+    check(getattr(torchvision.models, name)(), (3, 96, 96), most=8, least=4)
 
 
 class Random(nn.Module):

@@ -28,7 +28,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def outcome(backbone, data):
-    return resolve("anatomy").obj(backbone, data, effective=6, check=5, repeats=1).checked(20)
+    return resolve("anatomy").obj(backbone, data, effective=6, check=8, repeats=1).checked(20)
 
 
 def test_the_table_is_that_of_the_function(outcome, backbone):
@@ -64,11 +64,11 @@ def test_what_was_measured(outcome, backbone):
     np.testing.assert_allclose(outcome.arrays["effective_width"], widths, atol=0.5)
     (finding,) = outcome.findings
     assert (finding.level, finding.count) == ("green", 0)
-    assert finding.of >= 5
+    assert finding.of == 6
 
 
 def test_the_batch_changes_nothing(backbone, data, outcome):
-    again = resolve("anatomy").obj(backbone, data, batch=3, effective=6, check=5, repeats=0)
+    again = resolve("anatomy").obj(backbone, data, batch=3, effective=6, check=8, repeats=0)
     assert (again.samples["top5"] == outcome.samples["top5"]).all()
     assert "passes.seconds" not in again.arrays
     np.testing.assert_allclose(again.arrays["effective"], outcome.arrays["effective"], atol=2e-3)
@@ -79,7 +79,7 @@ def test_a_wrong_field_is_red(backbone, data, monkeypatch):
 
     true = rules.window
     monkeypatch.setattr(rules, "window", lambda kernel, *rest: true(kernel + 2, *rest))
-    found = resolve("anatomy").obj(backbone, data, effective=0, check=5, repeats=0)
+    found = resolve("anatomy").obj(backbone, data, effective=0, check=8, repeats=0)
     assert [one.level for one in found.findings] == ["red"]
     assert found.findings[0].count > 0
 
