@@ -209,6 +209,7 @@ def test_the_normalisation_of_a_backbone_keeps_the_names():
     assert other.multiply_adds == one.multiply_adds
     assert [*other.layers.field_rows][2:] == [*one.layers.field_rows]
     assert other.parameters == wrapped.parameters
+    assert {name: str(t) for name, t in other.layers.dtypes.items()} == COLUMNS
 
 
 def test_a_branch_taken_by_a_value_is_run_with_values():

@@ -48,7 +48,8 @@ def laid(folder: Path, backbones: list[Any], **params: Any) -> Results:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     torch.manual_seed(0)
-    own = Backbone(Unfit().eval(), input_shape=(1, 32, 32), classes=10, name=HOSTILE)
+    given: dict[str, Any] = {"input_shape": (1, 32, 32), "classes": 10, "mean": [0.5], "std": [0.2]}
+    own = Backbone(Unfit().eval(), name=HOSTILE, **given)
     names = ["lenet5-max@digits", "local@digits", "resnet20-narrow@digits"]
     return laid(tmp_path_factory.mktemp("anatomy") / "run", [*map(load_backbone, names), own])
 
