@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from robustlab.arithmetic.recorder import Record, record
-from robustlab.arithmetic.table import layer_table
+from robustlab.arithmetic.table import COLUMNS, layer_table
 from robustlab.backbones import Backbone, load_backbone
 from robustlab.errors import BadRequest
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["CONVENTION", "Anatomy", "anatomy", "watched"]
 
@@ -166,7 +164,8 @@ def _of(network: nn.Module, shape: tuple[int, int, int], name: str, wrapped: boo
     found = watched(network, shape, name)
     layers = layer_table(network, found)
     if wrapped:
-        layers["layer"] = [_unwrapped(layer) for layer in layers["layer"]]
+        names = [_unwrapped(layer) for layer in layers["layer"]]
+        layers["layer"] = pd.Series(names, dtype=COLUMNS["layer"])
     parameters = sum(one.numel() for one in network.parameters())
     return Anatomy(name, shape, layers, parameters, found.real)
 

@@ -143,7 +143,7 @@ class Field:
         Raises:
             Lost: their strides differ.
         """
-        if self.everywhere or other.everywhere or (size == 1 and self.pace != other.pace):
+        if self.pace != other.pace and (self.everywhere or other.everywhere or size == 1):
             span = _hull([self.whole(size).at(0), other.whole(size).at(0)])
             # The stride is that of the map, where the other has one value for all places.
             steps = [f.step for f in (self, other) if not f.everywhere] or [self.step, other.step]
@@ -158,7 +158,7 @@ class Field:
             period,
             self.advance * (period // self.period),
             tuple(_hull(pair) for pair in pairs),
-            self.step,
+            min(self.step, other.step),
             aligned,
         ).shortest()
 

@@ -162,12 +162,11 @@ def _checked(backbone: Backbone, found: Anatomy, check: int) -> tuple[Finding, .
     """Recursion against gradient, layer by layer: they must agree."""
     if check < 1 or (found.multiply_adds or LARGEST) >= LARGEST:
         return ()
-    every = max(1, len(found.layers) // check)
     try:
-        measured = measured_fields(backbone.network, backbone.input_shape, every)
+        measured = measured_fields(backbone.network, backbone.input_shape, check)
     except (RuntimeError, NotImplementedError, TypeError):  # its weights cannot be opened
         return ()
-    wrong = [one.path for one in measured if one.predicted != one.found]
+    wrong = [one.path for one in measured if not one.agrees]
     level: Any = "red" if wrong else "green"
     text = (
         "Receptive fields differ from those measured by gradient in {count} of {of} layers."

@@ -2,13 +2,14 @@
 
 Oracle of the recursion, and independent of it: nothing here knows of kernels or strides. So that no
 path is closed by chance (a ReLU that is off, a maximum elsewhere, two paths that cancel), the
-gradient is taken of a copy in which all weights are positive, activations are the identity and
-maxima are means; a path is then open or it is not there. The pixels are those of the real network.
+gradient is taken of a copy in which all weights are positive, activations are the identity,
+maxima are means and statistics are added; a path is then open or it is not there.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from robustlab.arithmetic.recorder import record
+from robustlab.arithmetic.seen import Seen
 
 __all__ = ["Measured", "measured_fields", "opened"]
 
@@ -32,15 +34,28 @@ class Measured:
     Attributes:
         path, call: the module, and which call of it.
         place: (row, column) in its map.
-        predicted: first and last row, first and last column, cut at the image's edges.
+        size: (rows, columns) of the image.
+        predicted: first and last row, first and last column, also where they lie past the edge.
         found: the same of pixels whose gradient is not zero.
     """
 
     path: str
     call: int
     place: tuple[int, int]
+    size: tuple[int, int]
     predicted: tuple[Span, Span]
     found: tuple[Span, Span]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both end at the same pixels; where an edge cuts the field, the last pixels may be
+        some that no window reaches.
+        """
+        spans = zip(self.predicted, self.found, self.size, strict=True)
+        if None in self.found or None in self.predicted:
+            outside = any(p is None or p[1] < 0 or p[0] >= n for p, _, n in spans)
+            return self.found == (None, None) and outside
+        return all(_same(p, f, n) for p, f, n in spans)
 
 
 _IDENTITY: set[Any] = {
@@ -51,7 +66,21 @@ _IDENTITY: set[Any] = {
     *(torch.relu, torch.relu_, torch.sigmoid, torch.tanh, Tensor.relu, Tensor.relu_),
     *(Tensor.sigmoid, Tensor.tanh),
 }
+
+
+def _levelled(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return x + x.mean(tuple(range(2, x.ndim)), keepdim=True)
+
+
+def _levelled_last(x: Tensor, shape: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
+    return x + x.mean(tuple(range(x.ndim - len(shape), x.ndim)), keepdim=True)
+
+
+# A normalisation divides by what it sees: the gradients of a place and of its statistics cancel.
 _MEANS: dict[Any, Callable[..., Tensor]] = {
+    functional.instance_norm: _levelled,
+    functional.group_norm: lambda x, groups, *args, **kwargs: _levelled(x),
+    functional.layer_norm: _levelled_last,
     functional.adaptive_max_pool2d: functional.adaptive_avg_pool2d,
     Tensor.amax: Tensor.mean,
 }
@@ -101,7 +130,7 @@ def opened(module: nn.Module) -> nn.Module:
 
 
 def measured_fields(
-    module: nn.Module, input_shape: Sequence[int], every: int = 1
+    module: nn.Module, input_shape: Sequence[int], most: int | None = None
 ) -> list[Measured]:
     """Compare recursion and gradient at the middle of every module's map.
 
@@ -109,38 +138,49 @@ def measured_fields(
 
     Args:
         module: from images [n, C, H, W]; left as it was.
-        input_shape: (C, H, W); where it is smaller than a field, both are cut at its edges.
-        every: measure only each so-many-th module.
+        input_shape: (C, H, W); wide images leave nothing of a field beyond the edges.
+        most: measure at most so many modules, evenly over the depth.
     """
     calls = [
         call
         for call in record(module, input_shape).calls
-        if call.seen is not None and not call.seen.lost and len(call.made) == 4
-    ][::every]
+        if call.seen is not None and not call.seen.lost and None not in _dims(call.seen)
+    ]
+    if most is not None:
+        calls = calls[:: max(1, math.ceil(len(calls) / most))]
     device = next((one.device for one in module.parameters()), torch.device("cpu"))
-    x = torch.zeros(1, *input_shape, dtype=torch.float64, device=device, requires_grad=True)
+    x = torch.ones(1, *input_shape, dtype=torch.float64, device=device, requires_grad=True)
+    size = (int(input_shape[1]), int(input_shape[2]))
     maps = _maps(opened(module), x)
     found = []
     for call in calls:
         if call.seen is None or (call.path, call.number) not in maps:
             continue
-        result = maps[call.path, call.number]
-        place = (result.shape[2] // 2, result.shape[3] // 2)
+        result, dims = maps[call.path, call.number], _dims(call.seen)
         if not result.requires_grad:
             continue
-        at = result[0, :, place[0], place[1]].sum()
-        (gradient,) = torch.autograd.grad(at, x, retain_graph=True, allow_unused=True)
-        fields = call.seen.fields
-        predicted = tuple(
-            _cut(field.at(where), size)
-            for field, where, size in zip(fields, place, input_shape[1:], strict=True)
-        )
-        touched = torch.zeros(tuple(input_shape[1:]), dtype=torch.bool)
+        place = (result.shape[dims[0] or 0] // 2, result.shape[dims[1] or 0] // 2)
+        at: list[Any] = [slice(None)] * result.ndim
+        at[dims[0] or 0], at[dims[1] or 0] = place
+        total = result[tuple(at)].sum()
+        (gradient,) = torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)
+        rows, columns = (f.at(where) for f, where in zip(call.seen.fields, place, strict=True))
+        touched = torch.zeros(size, dtype=torch.bool)
         if gradient is not None:
             touched = (gradient[0] != 0).any(0).cpu()
         spans = (_ends(touched.any(1)), _ends(touched.any(0)))
-        found.append(Measured(call.path, call.number, place, (predicted[0], predicted[1]), spans))
+        found.append(Measured(call.path, call.number, place, size, (rows, columns), spans))
     return found
+
+
+def _dims(seen: Seen) -> tuple[int | None, int | None]:
+    """Dimensions of rows and columns; None where they do not stand alone."""
+    places = (seen.where(0), seen.where(1))
+    rows, columns = (
+        place[0] if place is not None and len(seen.layout[place[0]]) == 1 else None
+        for place in places
+    )
+    return rows, columns
 
 
 def _maps(module: nn.Module, x: Tensor) -> dict[tuple[str, int], Tensor]:
@@ -163,10 +203,12 @@ def _maps(module: nn.Module, x: Tensor) -> dict[tuple[str, int], Tensor]:
     return kept
 
 
-def _cut(span: Span, size: int) -> Span:
-    if span is None or span[1] < 0 or span[0] >= size:
-        return None
-    return max(0, span[0]), min(size - 1, span[1])
+def _same(predicted: Span, found: Span, size: int) -> bool:
+    assert predicted is not None
+    assert found is not None
+    first = found[0] == predicted[0] if predicted[0] >= 0 else found[0] >= 0
+    last = found[1] == predicted[1] if predicted[1] < size else found[1] < size
+    return first and last and predicted[0] <= found[0] and found[1] <= predicted[1]
 
 
 def _ends(touched: Tensor) -> Span:

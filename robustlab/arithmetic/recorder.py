@@ -59,7 +59,7 @@ class Call:
     bytes: int = 0
     seen: Seen | None = None
     untold: bool = False  # its result does not depend on the image, as far as torch was asked
-    inner: int = 0  # calls of modules inside of it
+    inner: int = 0  # modules inside of it
     last: int = 0
 
 
@@ -90,10 +90,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     # Modules --------------------------------------------------------------------------------------
 
     def enter(self, path: str, module: nn.Module, args: Sequence[Any], kwargs: Any) -> None:
-        for above in self.stack[-1:]:
-            above.inner += 1
         self.counts[path] = self.counts.get(path, 0) + 1
         call = Call(path, self.counts[path], type(module).__name__, len(self.record.events))
+        call.inner = len([*module.children()])
         tensors = _tensors([*args, *kwargs.values()])
         call.given = tuple(tensors[0].shape) if tensors else ()
         self.stack.append(call)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustlab.arithmetic.fields import Lost, adaptive, interpolated, nearest, spread, window
+from robustlab.arithmetic.fields import Lost, Taps, adaptive, interpolated, nearest, spread, window
 from robustlab.arithmetic.geometry import Geometry, Pair
 from robustlab.arithmetic.seen import Seen, image, joined, lost
 
@@ -329,6 +329,26 @@ def resized(one: Operation) -> Found:
     return Found("resizing", [found], other=out.numel())
 
 
+@rule("pixel_shuffle", "pixel_unshuffle")
+def shuffled(one: Operation) -> Found:
+    """Channels laid out as places, or a block of places as channels."""
+    x, seen = one.source("self")
+    out, found, inwards = one.out[0], seen, one.name == "pixel_unshuffle"
+    if seen.several and not inwards:
+        raise Lost("places are put together from parts that look elsewhere")
+    factor = int(one.given["downscale_factor" if inwards else "upscale_factor"])
+    taps = window(factor, factor) if inwards else Taps(factor, 1, ((0,),) * factor)
+    for dim in (x.ndim - 2, x.ndim - 1):
+        found = found.read(dim, taps, out.shape[dim])
+    found = found.sized(x.ndim - 3, out.shape[-3])
+    return Found("shape", [Seen(found.layout, found.fields, seen.several or inwards)], quiet=True)
+
+
+@rule("channel_shuffle")
+def channels_shuffled(one: Operation) -> Found:
+    return Found("shape", [one.source("input")[1]], quiet=True)
+
+
 # Normalisation ------------------------------------------------------------------------------------
 
 
@@ -487,7 +507,7 @@ def indexed(one: Operation) -> Found:
     new = len(shape) - len(rest.layout)
     for offset in range(new):
         rest = rest.inserted(picked[0] + offset, shape[picked[0] + offset])
-    return Found("shape", [rest], quiet=True, note=note)
+    return Found("other" if note else "shape", [rest], quiet=not note, note=note)
 
 
 # Kinds --------------------------------------------------------------------------------------------
@@ -578,7 +598,9 @@ def rule_of(func: Any, name: str) -> Rule | None:
 
 def apply(made: Rule, one: Operation) -> Found:
     """The rule's word, with fields told as lost where they cannot be followed."""
-    gone = next((s for t in one.following if (s := one.seen(t)) is not None and s.lost), None)
+    # By number, values are picked and not computed with: what numbers see does not matter.
+    looked = [one.given["self"]] if made is indexed else one.following
+    gone = next((s for t in looked if (s := one.seen(t)) is not None and s.lost), None)
     plain = _plain(one) if gone is not None else one
     try:
         found = made(plain)

@@ -116,16 +116,19 @@ def _owned(module: nn.Module) -> dict[str, set[str]]:
 def _layers(found: Record) -> Iterator[tuple[dict[int, Event], Call]]:
     """Events of one layer with the call of the module they stand in.
 
-    A module without modules of its own is one layer; what another module does itself, between
-    those inside of it, is a layer for each operator.
+    A module without modules of its own is one layer, unless it multiplies by weights several times;
+    what another module does itself, between those inside of it, is a layer for each operator.
     """
     calls = {(call.path, call.number): call for call in found.calls}
     whole: dict[int, dict[int, Event]] = {}
     for call in found.calls:
         if call.inner == 0 and call.last > call.first:
             inside = range(call.first, call.last)
-            whole[call.first] = {number: found.events[number] for number in inside}
-            calls[call.path, call.number] = call
+            own = {number: found.events[number] for number in inside}
+            if sum(one.found.weights > 0 for one in own.values()) > 1:
+                call.inner = 1  # several layers in one module: each operator is one
+            else:
+                whole[call.first] = own
     number = 0
     while number < len(found.events):
         event = found.events[number]
