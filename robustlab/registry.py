@@ -26,6 +26,10 @@ from robustlab.identity import (
 
 __all__ = ["Registered", "bridged", "own_names", "probe", "resolve"]
 
+# What numbers depend on whatever the probe: searches and verification, and the functions that the
+# lab's own layers call, which no fingerprint of a network's classes holds.
+_MACHINERY = ("adversarial", "backbones/lectures", "pooling")
+
 T = TypeVar("T", bound=Callable[..., Any])
 
 _REGISTERED: dict[str, Registered] = {}
@@ -64,7 +68,7 @@ class Registered:
     @property
     def source(self) -> str:
         """Fingerprint of the file it stands in and of the machinery it runs on."""
-        rooms = {"adversarial", *_room(self.obj)}
+        rooms = {*_MACHINERY, *_room(self.obj)}
         found = [file for room in rooms for file in (shelf.HOME / room).rglob("*.py")]
         files = [*found, *(shelf.HOME / f"{name}.py" for name in ("hooks", "randomness"))]
         helpers = _helpers(self.obj)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from robustlab import atomic
-from robustlab.backbones import load_backbone
+from robustlab.backbones import Backbone, load_backbone
 from robustlab.doors import run
 from robustlab.engines.inline import Tell
 from robustlab.kinds import ABOUT, Kinds
+from robustlab.plan import make_plan
 from robustlab.reporting.twins import write_twins_page
-from robustlab.suite import load_suite
+from robustlab.suite import Suite, load_suite
 from robustlab.training import Twins, load_twins, train
 from robustlab.training.network import start
 
@@ -43,6 +44,7 @@ def twins(
     take: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    again: bool = False,
     command: str = "",
     progress: Progress | None = None,
 ) -> Kinds:
@@ -52,7 +54,7 @@ def twins(
         spec: a shipped name (`robustlab list twins`), a TOML file, or a `Twins`.
         out: folder, ``trained/twins/NAME`` by default.
         seeds: trainings of each twin, instead of the spec's.
-        epochs, threads, device: as for `robustlab.training.train`.
+        epochs, threads, device, again: as for `robustlab.training.train`.
         take: images that the suite is run on, instead of the suite's.
 
     Returns:
@@ -67,6 +69,7 @@ def twins(
     suite = load_suite(read.suite)
     folder = Path(out).expanduser() if out is not None else Path("trained", "twins", read.name)
     starts = _starts(read)
+    _check(read, suite, take)
     atomic.make_folder(folder)
     about = {
         "schema": 1,
@@ -82,7 +85,8 @@ def twins(
         "command": command,
     }
     atomic.write(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
-    weights = _train(read, folder / "weights", tell, epochs, threads, device)
+    how: dict[str, Any] = {"epochs": epochs, "threads": threads, "device": device, "again": again}
+    weights = _train(read, folder / "weights", tell, how)
     for seed in read.seeds:
         backbones = [
             load_backbone(f"file:{weights[name, seed]}", name=name) for name in read.recipes
@@ -103,7 +107,7 @@ def twins(
 
 
 def _train(
-    read: Twins, folder: Path, tell: Progress, epochs: int | None, threads: int, device: str
+    read: Twins, folder: Path, tell: Progress, how: dict[str, Any]
 ) -> dict[tuple[str, int], Path]:
     """The weights of every twin and seed; twins of one seed follow each other."""
     pairs = [(name, seed) for seed in read.seeds for name in read.recipes]
@@ -111,15 +115,19 @@ def _train(
     for number, (name, seed) in enumerate(pairs, 1):
         recipe = read.recipe(name, seed)
         tell.training(recipe.name, number, len(pairs))
-        found[name, seed] = train(
-            recipe,
-            folder,
-            progress=tell.epoch,
-            epochs=epochs,
-            threads=threads,
-            device=device,
-        )
+        found[name, seed] = train(recipe, folder, progress=tell.epoch, **how)
     return found
+
+
+def _check(read: Twins, suite: Suite, take: int | None) -> None:
+    """Bind the suite to the networks as they start: what it refuses is refused before training."""
+    seed, backbones = read.seeds[0], []
+    for name in read.recipes:
+        built = start(read.recipe(name, seed)).built
+        module = built.module.eval().requires_grad_(False)
+        shape, classes = built.input_shape, built.classes
+        backbones.append(Backbone(module, input_shape=shape, classes=classes, name=name))
+    make_plan(replace(suite, take=take or suite.take), backbones)
 
 
 def _starts(read: Twins) -> dict[str, list[int]]:

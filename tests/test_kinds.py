@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import scipy.stats
 import tomli_w
+from click.testing import CliRunner
 
 from robustlab import statistics
+from robustlab.cli import robustlab as robustlab_command
 from robustlab.errors import BadRequest
 from robustlab.kinds import Kinds
 from robustlab.reporting.twins import write_twins_page
@@ -175,3 +177,28 @@ def test_wilson_is_for_images_not_for_seeds(folder: Path) -> None:
     images = statistics.wilson(round(20 * kinds.values[key]["narrow"][0]), 20)
     assert kinds.mean(key, "narrow").n == 2
     assert images.n == 20
+
+
+def test_a_suite_that_cannot_run_is_refused_before_training(spec: Path, tmp_path: Path) -> None:
+    for number, probe in enumerate(({"use": "shft"}, {"use": "shift", "mode": "circular"})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "suite.toml").write_text(tomli_w.dumps(SUITE | {"probe": [probe]}), "utf-8")
+        (folder / "spec.toml").write_text(tomli_w.dumps(SPEC), encoding="utf-8")
+        with pytest.raises(BadRequest, match=r"did you mean 'shift'|makes no circle"):
+            twins(folder / "spec.toml", out=folder / "out", epochs=1)
+        assert not (folder / "out").exists()
+
+
+def test_the_command_line_tells_the_same_numbers(spec: Path, folder: Path) -> None:
+    command = ["twins", str(spec), "-o", str(folder), "--epochs", "2", "--json"]
+    runner = CliRunner()
+    answer = runner.invoke(robustlab_command, command)
+    assert answer.exit_code == 0, answer.output
+    told = json.loads(answer.stdout[answer.stdout.index("{") :])
+    kinds = Kinds(folder)
+    assert told["seeds"] == [0, 1]
+    assert [row["mean over seeds"] for row in told["numbers"]] == [
+        mean_text(kinds.mean(key, twin), True) for key in headlines(kinds) for twin in kinds.twins
+    ]
+    assert "p =" not in answer.stdout  # two seeds make no claim

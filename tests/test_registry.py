@@ -329,11 +329,19 @@ def test_source_is_the_same_in_every_process(tmp_path):
     assert len(found) == 1
 
 
-@pytest.mark.parametrize(("name", "room"), [("equivariance", "invariance"), ("pgd", "adversarial")])
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [
+        ("equivariance", "invariance"),
+        ("pgd", "adversarial"),
+        ("pgd", "pooling"),
+        ("shift", "backbones/lectures"),
+    ],
+)
 def test_a_neighbour_in_the_probes_room_is_part_of_its_source(name, room, tmp_path, monkeypatch):
     """And a file of a room that the probe has nothing to do with is not."""
     home = tmp_path / "robustlab"
-    for kept in ("adversarial", "invariance", "training"):
+    for kept in ("adversarial", "backbones", "invariance", "pooling", "training"):
         shutil.copytree(shelf.HOME / kept, home / kept)
     for file in ("hooks.py", "randomness.py"):
         shutil.copy(shelf.HOME / file, home)

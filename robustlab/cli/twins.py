@@ -23,6 +23,7 @@ __all__ = ["twins"]
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the CPU."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--again", is_flag=True, help="Train even if it has been done.")
 @json_option
 def twins(
     spec: str,
@@ -32,6 +33,7 @@ def twins(
     take: int | None,
     threads: int,
     device: str,
+    again: bool,
     as_json: bool,
 ) -> int:
     """Train the twins of SPEC (a shipped name or a TOML file) from several seeds, and compare them;
@@ -51,6 +53,7 @@ def twins(
             take=take,
             threads=threads,
             device=device,
+            again=again,
             command=shlex.join(["robustlab", *sys.argv[1:]]),
             progress=Progress(training=begun, cell=cell),
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from robustlab.kinds import ENOUGH, Key, Kinds
 from robustlab.statistics import Difference, Rate
-from robustlab.verdict import code, plural
+from robustlab.verdict import ALPHA, code, holm, plural
 
 __all__ = ["caveats", "headlines", "is_rate", "mean_text", "points", "sentence", "title"]
 
@@ -83,7 +83,9 @@ def points(found: Difference, rate: bool) -> str:
     value, low, high = (f"{factor * v:+.{digits}f}" for v in (found.value, found.low, found.high))
     if math.isnan(found.low):
         return f"{value}{unit}{_ALIKE if found.n > 1 else ''}"
-    return f"{value}{unit} [{low}, {high}], {_p(found.p)}"
+    # Few trainings make no claim, and so give no p.
+    p = f", {_p(found.p)}" if found.n >= ENOUGH else ""
+    return f"{value}{unit} [{low}, {high}]{p}"
 
 
 def _p(p: float) -> str:
@@ -98,11 +100,12 @@ def title(kinds: Kinds) -> str:
     if not kinds.enough:
         trained = plural(len(kinds.runs), "seed")
         return f"{kinds.about['name']}: {trained}, too few for a claim about the kind"
+    tried = [(key, twin, kinds.difference(key, twin)) for key in keys for twin in kinds.twins[1:]]
+    corrected = holm([1.0 if math.isnan(found.p) else found.p for _, _, found in tried])
     apart = [
-        (abs(d.value), key, twin, d)
-        for key in keys
-        for twin in kinds.twins[1:]
-        if (d := kinds.difference(key, twin)).p < 0.05
+        (abs(found.value), key, twin, found)
+        for (key, twin, found), p in zip(tried, corrected, strict=True)
+        if p < ALPHA
     ]
     if not apart:
         return f"No difference between {_names(kinds.twins)} that {len(kinds.runs)} seeds can tell"
@@ -159,7 +162,8 @@ def caveats(kinds: Kinds) -> list[str]:
         said.append(f"Seeds without a complete run are left out of every number: {seeds}.")
     count = len(kinds.values) * (len(kinds.twins) - 1)
     said.append(
-        f"{count} differences were looked at, and none is corrected for that: at 5 % about "
+        f"The headline holds together with the other numbers that the page opens with (Holm). The "
+        f"{count} p-values below are of single differences: at 5 % about "
         f"{max(1, round(0.05 * count))} would seem real by chance alone."
     )
     if about.get("epochs"):
