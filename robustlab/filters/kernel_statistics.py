@@ -173,6 +173,8 @@ def above_nyquist(weight: Floats, stride: Sequence[int]) -> Floats:
     """
     kept = weight
     for axis, step in ((2, stride[0]), (3, stride[1])):
+        if step == 1:
+            continue  # nothing is left out
         lags = np.subtract.outer(*(np.arange(weight.shape[axis]),) * 2)
         band = np.sinc(lags / step) / step
         kept = np.moveaxis(np.tensordot(kept, band, (axis, 0)), -1, axis)
