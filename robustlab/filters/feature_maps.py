@@ -42,8 +42,8 @@ def feature_maps(
     Arrays [n, layers, units], strongest first: ``unit`` (channel; -1 where a layer has fewer or the
     image was left out), ``value`` (its largest activation), ``row`` and ``column`` of the cell on
     the map. ``layer``, ``module``, ``shape`` [layers, 3]; ``silent`` [layers]: channels that none
-    of the ``looked_at`` images makes exceed 0. Of the first image ``box`` [layers, 4]: top, left, bottom, right
-    of the pixels that the strongest cell depends on (ends not included; -1: none found).
+    of the ``looked_at`` images makes exceed 0. Of the first image ``box`` [layers, 4]: top, left,
+    bottom, right of the pixels that the strongest cell depends on (ends not included; -1: none).
 
     layer: one of them; left out, an overview of maps and vectors
     units: how many of the strongest of each image are kept and, in the overview, drawn
@@ -65,7 +65,7 @@ def feature_maps(
         box[places] = boxes_of(backbone, data, drawn, found.cells(places))
     picture = _one(maps[0], box[0], data, found) if layer else _many(maps, box[places], data, found)
     return Outcome(
-        {},
+        {"id": np.array(data.ids)},
         arrays={**found.arrays(n), "box": box},
         pictures=[Picture("feature maps", picture, _caption(backbone, data, drawn, bool(layer)))],
         cost={"forward": float(sum(passes)), "backward": 0.0},

@@ -26,7 +26,7 @@ from robustlab.filters.kernel_statistics import describe as describe_kernels
 from robustlab.filters.kernel_statistics import order
 from robustlab.filters.sheets import Pixels, centred, colours, fitting, grid
 from robustlab.hooks import counted, observe
-from robustlab.outcome import Outcome, Picture
+from robustlab.outcome import Metric, Outcome, Picture
 from robustlab.registry import probe
 
 __all__ = ["filter_bank"]
@@ -34,7 +34,7 @@ __all__ = ["filter_bank"]
 ROOM = 96
 
 
-@probe("filter_bank", version=1)
+@probe("filter_bank", scope="set", version=1)
 def filter_bank(
     backbone: Backbone,
     data: Data,
@@ -87,12 +87,19 @@ def filter_bank(
                     samples.setdefault(what, []).append(value)
                 drawn += rows if row == 0 else []
     return Outcome(
-        {name: np.array(column) for name, column in samples.items()},
+        {"id": np.array(data.ids), **{k: np.array(v) for k, v in samples.items()}},
+        metrics={k: Metric(k) for k in _headline(samples)},
         arrays={"layer": np.array(own.name if own else "")},
         pictures=[Picture("filter bank", grid(drawn), _caption(data, names, own, stride, padding))],
         notes=_notes(backbone, own, filters),
         cost={"forward": float(sum(passes)), "backward": 0.0},
     )
+
+
+def _headline(samples: dict[str, list[float]]) -> list[str]:
+    """The network's own numbers; without any, those of the lectures' kernels."""
+    own = [name for name in ("correlates", "convolves") if name in samples]
+    return own or [name for name in samples if name.startswith("differs[")]
 
 
 def _check(names: Sequence[str], filters: int) -> None:

@@ -37,7 +37,7 @@ def first_layer(backbone: Backbone, data: Data) -> Outcome:
     counts, edges = histogram(layer.weight)
     ranked = order(facts)
     return Outcome(
-        {},
+        {"id": np.array(data.ids)},
         arrays={
             "layer": np.array(layer.name),
             "stride": np.array(layer.stride, np.int32),

@@ -46,7 +46,7 @@ def kernels(
     shown = [pick(backbone, found, layer, "convolution")] if layer else _spread(found)
     pictures = [_picture(one, facts[found.index(one)], filters, channels) for one in shown]
     return Outcome(
-        {},
+        {"id": np.array(data.ids)},
         arrays={**_layers(found, facts), **_named(facts)},
         pictures=pictures,
         cost={"forward": 2.0, "backward": 0.0},

@@ -54,7 +54,7 @@ class Told:
         told = {name: self._spread(values, np.nan) for name, values in columns.items()}
         if self.found is not None:
             told["fooled"] = self._spread(self.found["fooled"], False)
-        return {"measured": measured, **told}
+        return {"id": np.array(self.data.ids), "measured": measured, **told}
 
     def metrics(self) -> dict[str, Metric]:
         found = {"same_class_before": Metric("same_class_before", among="measured")}

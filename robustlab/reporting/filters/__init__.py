@@ -5,13 +5,21 @@ A new part is one file and one line here.
 
 from __future__ import annotations
 
+from robustlab.reporting.filters.looking import feature_maps, filter_bank, retrieval
+from robustlab.reporting.filters.weights import first_layer, kernels
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 
 __all__ = ["PARTS", "Part", "Told", "filters"]
 
 # The probe's name -> who tells it. A probe that is not here is told by its numbers alone.
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "first_layer": first_layer,
+    "kernels": kernels,
+    "feature_maps": feature_maps,
+    "filter_bank": filter_bank,
+    "retrieval": retrieval,
+}
 
 
 def filters(story: Story) -> Section | None:
