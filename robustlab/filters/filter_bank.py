@@ -98,7 +98,7 @@ def filter_bank(
 
 def _headline(samples: dict[str, list[float]]) -> list[str]:
     """The network's own numbers; without any, those of the lectures' kernels."""
-    own = [name for name in ("correlates", "convolves") if name in samples]
+    own = [name for name in samples if name in ("correlates", "convolves")]
     return own or [name for name in samples if name.startswith("differs[")]
 
 

@@ -35,7 +35,7 @@ def kernels(
     By name: ``dead_filters`` and ``dead_channels`` [k, 2] (layer, number), ``alike`` [k, 3] (layer,
     filter, filter) with ``cosine`` [k].
 
-    layer: which one to draw; left out, the first, the middle and the last with kernels over 1x1
+    layer: which one to draw; left out, three of those behind the first, evenly spread
     filters: at most so many of a picture, those of the largest norm
     channels: at most so many input channels of a picture, those of the largest norm
     """
@@ -54,8 +54,11 @@ def kernels(
 
 
 def _spread(found: Sequence[Convolution]) -> list[Convolution]:
-    """Kernels of 1x1 show nothing but one weight, and are drawn where there is nothing else."""
-    wide = [one for one in found if max(one.weight.shape[2:]) > 1] or list(found)
+    """Behind the first, which `first_layer` draws; kernels of 1x1 show nothing but one weight, and
+    are drawn where there is nothing else.
+    """
+    deep = list(found[1:]) or list(found)
+    wide = [one for one in deep if max(one.weight.shape[2:]) > 1] or deep
     places = np.linspace(0, len(wide) - 1, min(DRAWN, len(wide))).round().astype(int)
     return [wide[i] for i in places]
 

@@ -40,7 +40,7 @@ def retrieval(
     positions: bool = False,
     attack: str = "pgd",
     norm: str = "linf",
-    eps: str = "0.1",
+    eps: str | float = "0.1",
     steps: int = 20,
     seed: int = 0,
     batch: int = 64,
@@ -55,7 +55,7 @@ def retrieval(
 
     layer: whose feature space; left out, the last before the logits
     nearest: how many neighbours
-    queries: at most so many images are looked up and attacked, drawn by seed and id; 0: all
+    queries: how many images are looked up: the first, others drawn by seed and id; 0: all
     distance: euclidean, or cosine, which looks at directions alone
     positions: of a map, keep every position instead of the mean over them
     attack: the attack, by name; none: no attack
@@ -87,7 +87,9 @@ def retrieval(
             "layer": np.array(one.name),
             "dimensions": np.array(space.shape[1]),
         },
-        pictures=[Picture("neighbours", told.picture(), told.caption(one.name, attack, eps, norm))],
+        pictures=[
+            Picture("neighbours", told.picture(), told.caption(one.name, attack, str(eps), norm))
+        ],
         metrics=told.metrics(),
         cost={"forward": float(sum(passes)), "backward": float(backward)},
     )
@@ -104,6 +106,7 @@ def _check(data: Data, nearest: int, queries: int, batch: int) -> None:
 
 def _chosen(data: Data, queries: int, seed: int) -> NDArray[np.intp]:
     drawn = SampleRandom(seed, data.ids, "retrieval").uniform(())
+    drawn[0] = -1.0  # the first image is always asked for
     most = queries or len(data)
     return np.sort(np.lexsort((np.array(data.ids), drawn))[:most])
 
@@ -176,7 +179,7 @@ def _attacked(
     part: Data,
     attack: str,
     norm: str,
-    eps: str,
+    eps: str | float,
     steps: int,
     seed: int,
     batch: int,
@@ -187,7 +190,7 @@ def _attacked(
     registered = resolve(attack)
     if registered.kind != "attack":
         raise BadRequest(f"{attack!r} is no attack; `robustlab list attacks` names them")
-    asked: dict[str, Any] = {"eps": [eps], "norm": norm}
+    asked: dict[str, Any] = {"eps": [str(eps)], "norm": norm}
     if "steps" in getattr(registered.obj, "__dataclass_fields__", {}):
         asked["steps"] = steps
     found = registered.obj(**bind(registered, asked))(backbone, part, seed=seed, batch=batch)

@@ -77,11 +77,10 @@ class Told:
         return arrays
 
     def drawn(self) -> list[int]:
-        """Places among the chosen: those that were fooled first."""
-        if self.found is None:
-            return list(range(min(DRAWN, len(self.chosen))))
-        ranked = np.argsort(~self.found["fooled"], kind="stable")
-        return [int(i) for i in ranked[:DRAWN]]
+        """Places among the chosen: the first image, then those that were fooled."""
+        fooled = np.ones(len(self.chosen), bool) if self.found is None else self.found["fooled"]
+        rest = [int(i) for i in np.argsort(~fooled, kind="stable") if i]
+        return [0, *rest][:DRAWN]
 
     def picture(self) -> Pixels:
         """A row a query: the image, its neighbours; the adversarial image, its neighbours."""

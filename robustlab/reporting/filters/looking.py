@@ -43,16 +43,23 @@ def _silent(group: Group, noun: str) -> str:
 
 
 def _where(group: Group) -> str:
-    """The strongest unit of the first image at each layer whose box was measured."""
+    """The strongest unit of the first image, in the deepest map whose cell was traced back."""
     a = outcome(group).arrays
-    told = []
-    for i in np.flatnonzero(a["box"][:, 0] >= 0).tolist():
-        top, left, bottom, right = a["box"][i].tolist()
-        told.append(
-            f"{code(str(a['layer'][i]))} unit {a['unit'][0, i, 0]} ({a['value'][0, i, 0]:.3g}), "
-            f"pixels [{top}:{bottom}, {left}:{right}]"
-        )
-    return f"{code(group.backbone)}, strongest unit of the first image: {'; '.join(told)}."
+    traced = [i for i in np.flatnonzero(a["box"][:, 0] >= 0).tolist() if a["shape"][i, 1] > 1]
+    if not traced:
+        return f"{code(group.backbone)} has no map whose cells were traced back to pixels."
+    i = traced[-1]
+    return (
+        f"{code(group.backbone)}: of {code(str(outcome(group).samples['id'][0]))} unit "
+        f"{a['unit'][0, i, 0]} of {code(str(a['layer'][i]))} makes the most "
+        f"({a['value'][0, i, 0]:.3g}), looking at {_pixels(a['box'][i].tolist())}."
+    )
+
+
+def _pixels(box: Sequence[int]) -> str:
+    if box[0] < 0:
+        return ""
+    return f"rows {box[0]} to {box[2] - 1}, columns {box[1]} to {box[3] - 1}"
 
 
 def _units(here: Sequence[Group]) -> Table:
@@ -65,8 +72,12 @@ def _units(here: Sequence[Group]) -> Table:
             units, silent = int(a["shape"][i, 0]), int(a["silent"][i])
             strongest = int(a["unit"][0, i, 0])
             module = str(a["module"][i])
-            rows.append([g.backbone, str(name), module, units, silent, strongest, value, cell])
+            seen = _pixels(a["box"][i].tolist())
+            rows.append(
+                [g.backbone, str(name), module, units, silent, strongest, value, cell, seen]
+            )
     head = ["backbone", "layer", "module", "units", "silent", "strongest", "its value", "its cell"]
+    head.append("pixels it sees")
     return Table("feature-maps.csv", head, rows)
 
 

@@ -19,6 +19,7 @@ from robustlab.results import Group
 __all__ = ["Table", "Words", "histograms", "tell"]
 
 ROOM = 560  # page pixels of a picture
+BESIDE = 290  # of one among several: three stand side by side on a desktop
 HIGHEST = 900
 
 Cells = Sequence[Sequence[Any]]
@@ -66,7 +67,7 @@ def _part(label: str, groups: Sequence[Group], words: Words) -> dict[str, Any]:
     told = [(g.backbone, outcome(g)) for g in groups]
     notes = [n for _, one in told for n in one.notes]
     sheets = [
-        {"backbone": name, "pictures": [_picture(p) for p in one.pictures]}
+        {"backbone": name, "pictures": [_picture(p, len(one.pictures)) for p in one.pictures]}
         for name, one in told
         if one.pictures
     ]
@@ -85,10 +86,11 @@ def outcome(group: Group) -> Outcome:
     return group.outcome
 
 
-def _picture(picture: Picture) -> dict[str, Any]:
+def _picture(picture: Picture, many: int) -> dict[str, Any]:
     pixels = np.asarray(picture.pixels, dtype=np.uint8)
     height, width = pixels.shape[:2]
-    scale = min(scale_for(width, ROOM), scale_for(height, HIGHEST))
+    room = ROOM if many == 1 else BESIDE
+    scale = min(scale_for(width, room), scale_for(height, HIGHEST if many == 1 else ROOM))
     return {
         "name": picture.name,
         "caption": picture.caption or picture.name,

@@ -37,13 +37,36 @@ def first_layer(story: Story, groups: Sequence[Group]) -> Told | None:
 
 
 def _first_title(here: Sequence[Group]) -> str:
-    parts = []
-    for g in here[:3]:
-        a = outcome(g).arrays
-        idle = int(a["dead"].sum()) + _spare(a["pairs"])
-        parts.append(f"{len(a['norm']) - idle} of {len(a['norm'])} of {code(g.backbone)}")
-    more = f" and {len(here) - 3} more" if len(here) > 3 else ""
-    return f"First-layer filters that do something of their own: {', '.join(parts)}{more}"
+    """Filters that do nothing of their own; where every one does, how fine they are."""
+    idle = [(g, _idle(g)) for g in here]
+    spoiled = [
+        f"{count} of {len(outcome(g).arrays['norm'])} of {code(g.backbone)}"
+        for g, count in idle
+        if count
+    ]
+    if spoiled:
+        more = f" and {len(spoiled) - 3} networks more" if len(spoiled) > 3 else ""
+        return (
+            f"First-layer filters that are dead or another's double: {', '.join(spoiled[:3])}{more}"
+        )
+    ranked = sorted(here, key=_fineness)
+    ends = ranked if len(ranked) < 3 else [ranked[0], ranked[-1]]
+    told = [f"{code(g.backbone)} ({_fineness(g):.2f} cycles a pixel)" for g in ends]
+    if len(told) == 1:
+        return f"No first-layer filter of {told[0]} is dead or another's double"
+    return f"First-layer filters are coarsest in {told[0]} and finest in {told[1]}"
+
+
+def _fineness(group: Group) -> float:
+    """The median peak frequency."""
+    found = outcome(group).arrays["frequency"]
+    held = found[np.isfinite(found)]
+    return float(np.median(held)) if len(held) else 0.0
+
+
+def _idle(group: Group) -> int:
+    a = outcome(group).arrays
+    return int(a["dead"].sum()) + _spare(a["pairs"])
 
 
 def _spare(pairs: Any) -> int:
@@ -130,16 +153,19 @@ def kernels(story: Story, groups: Sequence[Group]) -> Told | None:
 
 def _kernels_title(here: Sequence[Group]) -> str:
     parts = []
-    for g in here[:3]:
+    for g in here:
         a = outcome(g).arrays
-        of = plural(int(a["filters"].sum()), "filters")
-        parts.append(
-            f"{int(a['dead'].sum())} dead and {int(a['pairs'].sum())} pairs alike among "
-            f"{of} of {code(g.backbone)}"
-        )
-    return (
-        f"Convolutions: {', '.join(parts)}{f' and {len(here) - 3} more' if len(here) > 3 else ''}"
-    )
+        dead, gone, alike = (int(a[k].sum()) for k in ("dead", "channel_dead", "pairs"))
+        if dead + gone + alike:
+            parts.append(
+                f"{code(g.backbone)} has {plural(dead, 'dead filters')}, "
+                f"{plural(gone, 'empty input channels')} and {plural(alike, 'pairs')} alike"
+            )
+    if parts:
+        more = f", and {len(parts) - 3} networks more have such" if len(parts) > 3 else ""
+        return "; ".join(parts[:3]) + more
+    whose = code(here[0].backbone) if len(here) == 1 else f"any of {len(here)} networks"
+    return f"No dead filter, no empty input channel and no two filters alike in {whose}"
 
 
 def _defects(group: Group) -> str:
