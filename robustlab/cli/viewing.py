@@ -55,7 +55,7 @@ def view(
     the views, `robustlab show NAME` their parameters.
     """
     _check_name(name)
-    path = Path(out) if out else Path(f"{name}-{_plain(backbone)}.png")
+    path = Path(out) if out else Path(f"{_plain(name)}-{_plain(backbone)}.png")
     if path.suffix.lower() not in (".png", ".html"):
         raise BadRequest(f"{path} is no picture and no page; name a file .png or .html")
     params = _params(given, _texts(name))
@@ -95,7 +95,7 @@ def _check_name(name: str) -> None:
 
 def _plain(reference: str) -> str:
     """A reference as a part of a file's name."""
-    return re.sub(r"[^\w.@-]+", "-", reference.replace("/", "-")).strip("-")[:80]
+    return re.sub(r"[^\w.@-]+", "-", reference).strip("-.")[:80]
 
 
 def _texts(name: str) -> set[str]:
@@ -175,7 +175,9 @@ def _pictures(
 
     outcome = _run(name, network, data, params)
     if not outcome.pictures:
-        raise BadRequest(f"{name!r} draws no picture of its own; name a page: -o {name}.html")
+        raise BadRequest(
+            f"{name!r} draws no picture of its own; name a page: -o {_plain(name)}.html"
+        )
     atomic.write(path, png(_stacked(outcome.pictures)))
     return [*(p.caption for p in outcome.pictures if p.caption), *outcome.notes]
 

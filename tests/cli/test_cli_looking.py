@@ -17,8 +17,8 @@ from robustlab.environment import PACKAGES
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
 SUITES = [
-    *("autoattack", "blackbox", "l0", "l1", "l2", "linf", "pooling", "quick", "spatial"),
-    *("standard", "transfer", "twins"),
+    *("autoattack", "blackbox", "filters", "l0", "l1", "l2", "linf", "pooling", "quick"),
+    *("spatial", "standard", "transfer", "twins"),
 ]
 
 
@@ -56,6 +56,11 @@ SUITES = [
             "probes",
             [
                 "clean",
+                "feature_maps",
+                "filter_bank",
+                "first_layer",
+                "kernels",
+                "retrieval",
                 "corruptions",
                 "demonstration",
                 "equivariance",
