@@ -126,8 +126,25 @@ def duplicates(weight: Floats, dead: NDArray[np.bool_]) -> tuple[NDArray[np.int3
 
 
 def spectra(weight: Floats, side: int = GRID) -> Floats:
-    """Power [filters, side, side] summed over channels, frequency 0 at [side // 2, side // 2]."""
-    power = np.square(np.abs(np.fft.fft2(weight, (side, side)))).sum(axis=1)
+    """Power [filters, side, side] summed over channels, frequency 0 at [side // 2, side // 2].
+
+    The transform of the autocorrelation, summed over channels first (Wiener and Khinchin): a layer
+    of 512 x 512 kernels would fill 17 GB with spectra of its own.
+    """
+    filters, _, height, width = weight.shape
+    lags = np.zeros((filters, side, side))
+    for down in range(height):
+        for right in range(1 - width, width):
+            if down == 0 and right < 0:
+                continue  # the opposite lag, which has the same value, is added below
+            late = weight[:, :, down:, max(right, 0) : width + min(right, 0)]
+            early = weight[:, :, : height - down, max(-right, 0) : width - max(right, 0)]
+            sums = np.einsum("fchw,fchw->f", late, early)
+            lags[:, down % side, right % side] += sums
+            if (down, right) != (0, 0):
+                lags[:, -down % side, -right % side] += sums
+    # Rounding may leave a zero of the spectrum a little below it.
+    power = np.maximum(np.fft.fft2(lags).real, 0.0)
     return np.asarray(np.fft.fftshift(power, axes=(1, 2)), np.float64)
 
 

@@ -88,6 +88,39 @@ def test_kernels_of_one_weight_are_not_all_alike():
     assert describe(weights(4, 1, 1), (1, 1)).pairs.shape == (0, 2)
 
 
+def check_spectra(w, side):
+    at = (np.arange(side) - side // 2) / side
+    rows, columns = (np.exp(-2j * np.pi * np.outer(at, np.arange(s))) for s in w.shape[2:])
+    slow = np.square(np.abs(rows @ w @ columns.T)).sum(axis=1)
+    assert ks.spectra(w, side) == pytest.approx(slow, abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 3, 3), (2, 1, 1, 2), (2, 3, 4, 7), (1, 2, 9, 5)])
+@pytest.mark.parametrize("side", [16, 64, 6])
+def test_spectra_by_a_slow_transform(shape, side):
+    check_spectra(RNG(3).normal(size=shape), side)
+
+
+def test_that_check_kills_a_lag_that_is_forgotten(monkeypatch):
+    right = np.einsum
+    monkeypatch.setattr(
+        np, "einsum", lambda *a: 0 * right(*a) if a[1].shape[2:] == (1, 1) else right(*a)
+    )
+    with pytest.raises(AssertionError):
+        check_spectra(RNG(3).normal(size=(3, 2, 3, 3)), 16)
+
+
+def test_a_wide_layer_fits_in_memory():
+    """512 x 512 kernels: their spectra one by one would take 17 GB."""
+    import tracemalloc
+
+    w = RNG(0).normal(size=(64, 512, 3, 3))
+    tracemalloc.start()
+    describe(w, (1, 1))
+    assert tracemalloc.get_traced_memory()[1] < 12 * w.nbytes
+    tracemalloc.stop()
+
+
 def wave(frequency, degrees, side=15):
     """Stripes at an angle, counter-clockwise from level, as the picture is seen."""
     rows, columns = np.mgrid[:side, :side] - side // 2
