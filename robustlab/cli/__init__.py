@@ -17,6 +17,7 @@ from robustlab.cli.looking import doctor, show
 from robustlab.cli.running import check, report, run
 from robustlab.cli.training import train
 from robustlab.cli.twins import twins
+from robustlab.cli.viewing import view
 from robustlab.errors import RobustlabError
 
 __all__ = ["main"]
@@ -31,7 +32,7 @@ def robustlab() -> None:
     """
 
 
-for command in (run, report, list_, show, check, train, twins, doctor):
+for command in (run, report, view, list_, show, check, train, twins, doctor):
     robustlab.add_command(command)
 
 

@@ -15,7 +15,9 @@ from robustlab.errors import BadRequest, choices
 __all__ = ["list_"]
 
 _COLUMNS = ("name", "norms", "knowledge", "passes")
-_KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes", "twins")
+_KINDS = ("attacks", "probes", "views", "backbones", "suites", "data", "recipes", "twins")
+
+_VIEWED = ("arithmetic", "filters")  # rooms whose probes draw one network; `view` takes any probe
 
 
 @click.command("list")
@@ -23,8 +25,8 @@ _KINDS = ("attacks", "probes", "backbones", "suites", "data", "recipes", "twins"
 @click.argument("file", required=False, type=click.Path())
 @json_option
 def list_(kind: str, file: str | None, as_json: bool) -> int:
-    """List attacks, probes, backbones, suites, data, recipes or twins; of attacks and probes those
-    of your own FILE too, which is read, not run. `list attacks foolbox` lists foolbox's.
+    """List attacks, probes, views, backbones, suites, data, recipes or twins; of attacks and probes
+    those of your own FILE too, which is read, not run. `list attacks foolbox` lists foolbox's.
     """
     if kind not in _KINDS:
         what = f"cannot list {kind!r}" if kind else "list what?"
@@ -50,6 +52,8 @@ def list_(kind: str, file: str | None, as_json: bool) -> int:
             "weights from a file: file:PATH#NAME\noptions follow a question mark, as "
             f"'resnet20?width=8&norm=off'\nnext: robustlab show {rows[0][0]}"
         )
+    if kind == "views":
+        click.echo("\nnext: robustlab view first_layer lenet5-max@digits")
     if kind in ("attacks", "probes") and rows:
         click.echo(f"next: robustlab show {rows[0][0]}")
     return 0
@@ -115,6 +119,9 @@ def _listing(kind: str, file: str | None) -> tuple[list[str], list[list[Any]]]:
     entries = _entries(file)
     if kind == "probes":
         return ["name", "what it does"], [[e.name, e.summary] for e in entries if e.kind == "probe"]
+    if kind == "views":
+        shown = [e for e in entries if e.kind == "probe" and e.module.split(".")[1] in _VIEWED]
+        return ["name", "what it shows"], [[e.name, e.summary] for e in shown]
     if kind == "suites":
         return ["name", "title", "file"], _suites()
     if kind == "data":

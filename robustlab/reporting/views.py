@@ -6,6 +6,8 @@ from robustlab.reporting.anatomy import anatomy
 from robustlab.reporting.belief import belief
 from robustlab.reporting.breaks import breaks
 from robustlab.reporting.curves import curves
+from robustlab.reporting.filters import PARTS as FILTERS
+from robustlab.reporting.filters import filters
 from robustlab.reporting.gallery import gallery
 from robustlab.reporting.invariance import PARTS, invariance
 from robustlab.reporting.losses import losses
@@ -31,9 +33,10 @@ VIEWS: list[View] = [
     breaks,
     invariance,
     anatomy,
+    filters,
     probes,
     making,
 ]
 
 # A probe that a suite asks first -> the anchor of the section that its page opens with.
-LEADS = dict.fromkeys(PARTS, "invariance")
+LEADS = dict.fromkeys(PARTS, "invariance") | dict.fromkeys(FILTERS, "filters")

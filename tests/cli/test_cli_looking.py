@@ -17,7 +17,8 @@ from robustlab.environment import PACKAGES
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
 SUITES = [
-    *("anatomy", "autoattack", "blackbox", "l0", "l1", "l2", "linf", "pooling", "quick"),
+    *("anatomy", "autoattack", "blackbox", "filters", "l0", "l1", "l2", "linf", "pooling"),
+    "quick",
     *("spatial", "standard", "transfer", "twins"),
 ]
 
@@ -57,6 +58,11 @@ SUITES = [
             [
                 "clean",
                 "anatomy",
+                "feature_maps",
+                "filter_bank",
+                "first_layer",
+                "kernels",
+                "retrieval",
                 "corruptions",
                 "demonstration",
                 "equivariance",
