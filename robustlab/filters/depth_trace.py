@@ -136,11 +136,11 @@ def _pictured(survey: Survey) -> dict[str, Array]:
 def _read_out(survey: Survey, most: int, folds: int) -> dict[str, Array] | None:
     """What a linear read-out of every layer says, [n, layers] int16 of clean and changed images."""
     data, network = survey.data, survey.backbone.network
-    measured = np.flatnonzero(survey.measured)
+    measured = np.flatnonzero(survey.measured).tolist()
     others = [row for row in drawn(data, 0) if not survey.measured[row]]
-    rows = [*measured.tolist(), *others[: max(0, most - len(measured))]]
+    rows = [*measured, *others[: max(0, most - len(measured))]]
     rows.sort(key=lambda row: data.ids[row])
-    if not len(measured):
+    if not measured:
         return None
     vectors: list[list[Array]] = [[] for _ in survey.layers]
     # One layer's maps at a time would cost as many passes as layers; a few images at a time do.
@@ -151,7 +151,7 @@ def _read_out(survey: Survey, most: int, folds: int) -> dict[str, Array] | None:
             kept.append(pooled(maps[layer.name]).cpu().numpy())
     fold = deal(data.batch_8bit(rows), folds, survey.seed)
     place = {row: i for i, row in enumerate(rows)}
-    twin = 2 * [place[row] for row in measured.tolist()]
+    twin = 2 * [place[row] for row in measured]
     labels = data.labels[rows]
     found = _unread(survey)
     for i, kept in enumerate(vectors):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = ["deal", "pooled", "read", "training_rows"]
 Array = NDArray[Any]
 
 CELLS = 512  # values of a map that a read-out is given: it is averaged to a coarser grid
+SPREAD = 10.0  # root mean square length of what is fitted, so that the penalty weighs the same
 COMPONENTS = 128  # principal components kept of more values than that
 ENOUGH = 5  # images a fold that a read-out needs at least
 
@@ -76,25 +77,37 @@ def read(
         teach, test = training_rows(fold, one), np.flatnonzero(fold == one)
         if len(teach) < ENOUGH or len(np.unique(labels[teach])) < 2:
             return None
-        model = _taught(clean[teach], labels[teach])
-        said[test] = model.predict(clean[test])
+        tell = _taught(clean[teach], labels[teach])
+        said[test] = tell(clean[test])
         mine = np.flatnonzero(fold[rows] == one)
         if len(mine):
-            said_changed[mine] = model.predict(changed[mine])
+            said_changed[mine] = tell(changed[mine])
     return said, said_changed
 
 
-def _taught(features: Array, labels: Array) -> Any:
+def _taught(features: Array, labels: Array) -> Callable[[Array], Array]:
+    """A logistic regression on centred features of one common scale.
+
+    Not each value on its own scale: the pixels of a black background hardly vary, and dividing by
+    that would make any noise on them count most.
+    """
     from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    steps: list[Any] = [StandardScaler()]
-    if features.shape[1] > COMPONENTS:
-        steps.append(PCA(min(COMPONENTS, len(features) - 1), svd_solver="full"))
+    wide = features.astype(np.float64)
+    mean = wide.mean(axis=0)
+    scale = float(np.sqrt(np.square(wide - mean).sum(axis=1).mean())) / SPREAD or 1.0
+
+    def scaled(vectors: Array) -> Array:
+        return np.asarray((vectors.astype(np.float64) - mean) / scale)
+
+    steps: list[Any] = []
+    if wide.shape[1] > COMPONENTS:
+        steps.append(PCA(min(COMPONENTS, len(wide) - 1), svd_solver="full"))
     model = make_pipeline(*steps, LogisticRegression(max_iter=500))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps read as well as any more
-        return model.fit(features.astype(np.float64), labels)
+        model.fit(scaled(wide), labels)
+    return lambda vectors: np.asarray(model.predict(scaled(vectors)))
