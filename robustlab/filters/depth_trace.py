@@ -177,7 +177,10 @@ def _samples(survey: Survey, arrays: dict[str, Array], read_out: bool) -> dict[s
     """A row an image: the numbers at the logits, and the layer at which it has left its class."""
     chosen = np.zeros(len(survey.data), bool)
     chosen[survey.twins.rows] = True
-    told = (survey.found["relative_distance"][:, -1] / survey.input[:, 0]).astype(np.float64)
+    # An image that did not change has no amplification: 0 / 0 is NaN.
+    with np.errstate(invalid="ignore"):
+        far = survey.found["relative_distance"][:, -1] / survey.input[:, 0]
+        others = survey.control["relative_distance"][..., -1] / survey.input[:, 1:]
     columns: dict[str, Array] = {
         "id": np.array(survey.data.ids),
         "label": survey.data.labels,
@@ -185,11 +188,10 @@ def _samples(survey: Survey, arrays: dict[str, Array], read_out: bool) -> dict[s
         "right": survey.right,
         "measured": survey.measured,
         "lost": survey.lost,
-        "logit_amplification": told,
+        "logit_amplification": far.astype(np.float64),
     }
     for c, name in enumerate(CONTROLS):
-        far = survey.control["relative_distance"][:, c, -1] / survey.input[:, 1 + c]
-        columns[f"{name}_logit_amplification"] = far.astype(np.float64)
+        columns[f"{name}_logit_amplification"] = others[:, c].astype(np.float64)
     columns["left_at"] = np.full(len(survey.data), -1, np.int32)
     if read_out:
         own = arrays["readout_changed"] == survey.data.labels[:, None]

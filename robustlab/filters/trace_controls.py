@@ -53,6 +53,8 @@ def gaussian(image: Array, size: float, noise: Array) -> Array:
     def left(scale: float) -> float:
         return float(np.linalg.norm(at(scale) - image))
 
+    if not size:
+        return image.copy()
     low, high = 0.0, 1.0
     while left(high) < size and high < 1e9:
         low, high = high, 2 * high

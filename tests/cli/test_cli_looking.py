@@ -58,6 +58,7 @@ SUITES = [
                 "clean",
                 "corruptions",
                 "demonstration",
+                "depth_trace",
                 "equivariance",
                 "seeing",
                 "severity",

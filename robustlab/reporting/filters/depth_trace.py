@@ -9,6 +9,7 @@ from robustlab.reporting.filters.depth_trace_curves import curves
 from robustlab.reporting.filters.depth_trace_found import (
     CONTROLS,
     Trace,
+    described,
     factor,
     portion,
     trace_in,
@@ -24,33 +25,37 @@ __all__ = ["depth_trace", "sentences", "title"]
 
 def depth_trace(story: Story, groups: Sequence[Group]) -> Told | None:
     """Curves, a table and the channels that change most, for each set of parameters."""
-    found = [one for group in groups if (one := trace_in(group)) is not None]
-    if not found:
+    having = [g for g in groups if g.outcome is not None]
+    if not having:
         return None
-    noun = story.evidence.noun
-    parts = []
-    for place, label in enumerate(dict.fromkeys(one.label for one in found)):
-        mine = [one for one in found if one.label == label]
-        drawn, rows = curves(story, mine, f"trace-{place}")
-        parts.append(
-            {
-                "label": label,
-                "title": title(mine, noun),
-                "what": mine[0].what,
-                "adjective": mine[0].adjective,
-                "sentences": [x for one in mine for x in sentences(one, noun)],
-                "drawings": drawn,
-                "tables": [_table(one) for one in mine],
-                "maps": [m for one in mine if (m := channel_pictures(one)) is not None],
-                "notes": [(one.backbone, note) for one in mine for note in one.notes],
-                "file": f"depth-trace-{place + 1}.csv",
-                "head": ["backbone", "layer", "measure", "value", "low", "high", "n"],
-                "rows": rows,
-            }
-        )
+    noun, parts = story.evidence.noun, []
+    for place, label in enumerate(dict.fromkeys(g.label for g in having)):
+        parts.append(_part(story, [g for g in having if g.label == label], place))
     body = render("depth_trace.html", story, parts=parts, several=len(parts) > 1)
-    lead = tuple(sentences(found[0], noun))
+    first = next((one for g in having if (one := trace_in(g)) is not None), None)
+    lead = tuple(sentences(first, noun)) if first is not None else ()
     return Told(str(parts[0]["title"]), body, lead)
+
+
+def _part(story: Story, groups: Sequence[Group], place: int) -> dict[str, Any]:
+    found = [one for group in groups if (one := trace_in(group)) is not None]
+    noun = story.evidence.noun
+    adjective, what = described(groups[0].plan["params"])
+    drawn, rows = curves(story, found, f"trace-{place}")
+    return {
+        "label": groups[0].label,
+        "title": title(found, noun) if found else f"No {adjective} {noun} could be followed",
+        "what": what,
+        "adjective": adjective,
+        "sentences": [" ".join(sentences(one, noun)) for one in found],
+        "drawings": drawn,
+        "tables": [_table(one) for one in found],
+        "maps": [m for one in found if (m := channel_pictures(one)) is not None],
+        "notes": [(g.backbone, n) for g in groups if g.outcome for n in g.outcome.notes],
+        "file": f"depth-trace-{place + 1}.csv",
+        "head": ["backbone", "layer", "measure", "value", "low", "high", "n"],
+        "rows": rows,
+    }
 
 
 def title(found: Sequence[Trace], noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,7 @@ from robustlab import statistics
 from robustlab.results import Group
 from robustlab.statistics import Rate
 
-__all__ = ["CONTROLS", "Trace", "factor", "portion", "trace_in"]
+__all__ = ["CONTROLS", "Trace", "described", "factor", "portion", "trace_in"]
 
 Array = NDArray[Any]
 
@@ -57,35 +58,20 @@ class Trace:
         return int(self.measured.sum())
 
     @property
-    def attacked(self) -> bool:
-        return self.params.get("change", "attack") == "attack"
-
-    @property
     def adjective(self) -> str:
-        return "attacked" if self.attacked else "shifted"
-
-    @property
-    def what(self) -> str:
-        """What was done to the images, in words."""
-        if self.attacked:
-            return (
-                f"{self.params.get('attack')}, {self.params.get('norm')}, "
-                f"eps {self.params.get('eps')}"
-            )
-        dy, dx = self.params.get("shift", (0, 0))
-        entering = {"circular": "what leaves enters on the other side", "zero": "black enters"}
-        return f"shift by ({dy}, {dx}) pixels; {entering[str(self.params['change'])]}"
+        """``attacked`` or ``shifted``."""
+        return described(self.params)[0]
 
     def amplification(self, place: int) -> Rate:
         """Relative distance at a layer over that at the input."""
-        far = self.arrays["relative_distance"][:, place] / self.arrays["input_distance"]
-        return _median(far[self.measured])
+        far = self.arrays["relative_distance"][:, place]
+        return _median(_over(far, self.arrays["input_distance"])[self.measured])
 
     def control(self, name: str, place: int) -> Rate:
         """The same of a control, over its own distance at the input."""
         c = [str(x) for x in self.arrays["controls"]].index(name)
         far = self.arrays["control_relative_distance"][:, c, place]
-        return _median((far / self.arrays["control_input_distance"][:, c])[self.measured])
+        return _median(_over(far, self.arrays["control_input_distance"][:, c])[self.measured])
 
     def flips(self, place: int, control: str | None = None) -> Rate:
         """Share of units that are above zero on one side only."""
@@ -146,7 +132,18 @@ class Trace:
     @cached_property
     def cuts(self) -> list[bool]:
         """Of each layer, whether setting back all of it gave the clean logits, bit for bit."""
-        return [bool(x) for x in self.arrays["whole_exact"][self.measured].all(axis=0)]
+        exact = self.arrays["whole_exact"][self.measured]
+        return [bool(exact[:, p].all()) for p in range(len(self.names))]
+
+
+def described(params: Mapping[str, Any]) -> tuple[str, str]:
+    """What was done to the images: an adjective, and in words."""
+    if params.get("change", "attack") == "attack":
+        told = (f"{params.get('attack')}", f"{params.get('norm')}", f"eps {params.get('eps')}")
+        return "attacked", ", ".join(told)
+    dy, dx = params.get("shift", (0, 0))
+    entering = {"circular": "what leaves enters on the other side", "zero": "black enters"}
+    return "shifted", f"shift by ({dy}, {dx}) pixels; {entering[str(params['change'])]}"
 
 
 def trace_in(group: Group) -> Trace | None:
@@ -166,6 +163,12 @@ def trace_in(group: Group) -> Trace | None:
         np.asarray(outcome.samples["lost"], dtype=bool),
         tuple(outcome.notes),
     )
+
+
+def _over(far: Array, near: Array) -> Array:
+    """Their ratio; NaN where an image did not change at all."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(far / near)
 
 
 def _median(values: Array) -> Rate:
