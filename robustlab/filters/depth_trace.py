@@ -21,6 +21,7 @@ from robustlab.errors import BadRequest
 from robustlab.filters.trace_controls import CONTROLS
 from robustlab.filters.trace_pictures import pictured
 from robustlab.filters.trace_readout import deal, pooled, read
+from robustlab.filters.trace_search import METHODS
 from robustlab.filters.trace_survey import Survey
 from robustlab.filters.trace_twins import attacked, drawn, shifted
 from robustlab.hooks import Layer, counted, feature_maps, find_layers
@@ -214,6 +215,10 @@ def _notes(survey: Survey, passed_over: Sequence[str], unread: bool) -> list[str
         notes.append("No image could be followed: none that is right was fooled as 8-bit pixels.")
     elif unread:
         notes.append("Too few images or classes to teach a linear read-out of the layers.")
+    used = survey.method[survey.lost]
+    if (used > 0).any():
+        told = [f"{int((used == k).sum())}: {x}" for k, x in METHODS.items() if (used == k).any()]
+        notes.append(f"How the smallest counts of channels were found: {'; '.join(told)}.")
     if passed_over:
         over = ", ".join(passed_over)
         notes.append(f"Neither maps nor vectors, so passed over: {over}.")

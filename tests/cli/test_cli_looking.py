@@ -56,9 +56,9 @@ SUITES = [
             "probes",
             [
                 "clean",
+                "depth_trace",
                 "corruptions",
                 "demonstration",
-                "depth_trace",
                 "equivariance",
                 "seeing",
                 "severity",

@@ -155,6 +155,9 @@ def test_an_attack_is_followed(attacked):
     assert (arrays["readout_clean"] >= 0).all()
     assert (found.samples["left_at"] >= 0).tolist() == measured.tolist()
     assert found.cost["backward"] > 0
+    (note,) = [n for n in found.notes if "smallest counts" in n]
+    tried = [int(part.split(":")[0].split()[-1]) for part in note.partition(": ")[2].split("; ")]
+    assert sum(tried) == measured.sum() * len(arrays["layers"])
     pixels = np.stack([arrays["maps_image_clean"], arrays["maps_image_changed"]])
     said = net(torch.tensor(pixels) / 255).argmax(dim=1).tolist()
     assert said == arrays["predictions"][int(arrays["maps_row"])].tolist()

@@ -195,6 +195,7 @@ def test_sentences_of_a_planted_trace():
     assert "no read-out" in " ".join(sentences(unread, "digits"))
     calm = replace(one, lost=np.zeros(40, bool))
     assert "None of the 40 digits followed lost its label" in " ".join(sentences(calm, "digits"))
+    assert title([calm], "digits") == "None of the attacked digits followed lost its label"
 
 
 def test_numbers_in_words():

@@ -72,6 +72,8 @@ def title(found: Sequence[Trace], noun: str) -> str:
         return f"Most {what} have left their class in {', '.join(gone[:3])}{more}"
     if any(one.read for one in found):
         return f"No layer's linear read-out surely loses most {what}"
+    if not any(one.lost.any() for one in found):
+        return f"None of the {what} followed lost its label"
     return f"{what.capitalize()}, followed through the layers"
 
 

@@ -15,7 +15,7 @@ __all__ = ["channel_pictures"]
 Floats = NDArray[np.floating[Any]]
 
 ROOM = 84  # page pixels of a map
-GAP = 1  # pixels of a map between two
+GAP = 3  # page pixels between two
 
 
 def channel_pictures(one: Trace) -> dict[str, Any] | None:
@@ -49,14 +49,14 @@ def _layer(one: Trace, i: int, place: int) -> dict[str, Any]:
         for row, x in zip(rows, (a, b), strict=False):
             row.append(_coloured("cividis", (x - low) / ((high - low) or 1.0)))
         rows[2].append(_coloured("RdBu_r", 0.5 + 0.5 * (b - a) / end))
-    grid = _grid(rows)
     scale = scale_for(before.shape[2], ROOM)
+    grid = _grid([[x.repeat(scale, 0).repeat(scale, 1) for x in row] for row in rows])
     channels = ", ".join(str(int(c)) for c in one.arrays[f"maps_channel_{i}"])
     return {
         "name": one.names[place],
         "channels": channels,
         "uri": data_uri(grid),
-        "wide": grid.shape[1] * scale,
+        "wide": grid.shape[1],
     }
 
 
