@@ -24,7 +24,7 @@ __all__ = ["GROWTH", "Layer", "counted", "feature_maps", "find_layers", "listeni
 
 GROWTH = 96  # pixels; every stride that divides it is found by it
 
-See = Callable[[str, nn.Module, Tensor], None]
+See = Callable[[str, nn.Module, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ class Layer:
 def listening(network: nn.Module, see: See) -> Iterator[None]:
     """Call ``see(name, module, output)`` for every layer of the passes made inside the block.
 
-    ``see`` must not keep the tensor without copying it: a later layer may work in place. Names are
-    counted anew in each pass. Hooks are taken off at the end of the block, on an error too.
+    ``see`` must not keep the tensor without copying it: a later layer may work in place. A tensor
+    that it gives back goes on in the place of the layer's output. Names are counted anew in each
+    pass. Hooks are taken off at the end of the block, on an error too.
     """
     counts: dict[str, int] = {}
     alive: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -74,13 +75,17 @@ def listening(network: nn.Module, see: See) -> Iterator[None]:
         counts.clear()
         alive.clear()
 
-    def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def seen(module: nn.Module, given: Any, output: Any) -> None:
+    def hook(name: str) -> Callable[[nn.Module, Any, Any], Tensor | None]:
+        def seen(module: nn.Module, given: Any, output: Any) -> Tensor | None:
             if not isinstance(output, Tensor) or _known(alive, output):
-                return
+                return None
             alive[id(output)] = weakref.ref(output), output._version
             counts[name] = counts.get(name, 0) + 1
-            see(name if counts[name] == 1 else f"{name}#{counts[name]}", module, output)
+            called = name if counts[name] == 1 else f"{name}#{counts[name]}"
+            instead = see(called, module, output)
+            if instead is not None:
+                alive[id(instead)] = weakref.ref(instead), instead._version
+            return instead
 
         return seen
 

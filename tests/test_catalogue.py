@@ -68,6 +68,7 @@ def test_the_shipped_names():
         "clean",
         "corruptions",
         "demonstration",
+        "depth_trace",
         "ensemble",
         "equivariance",
         "fab",

@@ -63,6 +63,7 @@ SUITES = [
                 "first_layer",
                 "kernels",
                 "retrieval",
+                "depth_trace",
                 "corruptions",
                 "demonstration",
                 "equivariance",

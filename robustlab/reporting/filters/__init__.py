@@ -5,6 +5,7 @@ A new part is one file and one line here.
 
 from __future__ import annotations
 
+from robustlab.reporting.filters.depth_trace import depth_trace
 from robustlab.reporting.filters.looking import feature_maps, filter_bank, retrieval
 from robustlab.reporting.filters.weights import first_layer, kernels
 from robustlab.reporting.invariance.told import Part, Told
@@ -19,6 +20,7 @@ PARTS: dict[str, Part] = {
     "feature_maps": feature_maps,
     "filter_bank": filter_bank,
     "retrieval": retrieval,
+    "depth_trace": depth_trace,
 }
 
 
