@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BACK", "framed", "grid", "heat", "signed", "visible"]
+__all__ = ["BACK", "framed", "grid", "heat", "reduced", "signed", "visible"]
 
 Pixels = NDArray[np.uint8]
 
@@ -40,12 +40,33 @@ def heat(values: NDArray[Any], low: float, high: float) -> Pixels:
     return np.asarray((255 * np.asarray(colormaps["cividis"](share))[..., :3]).round(), np.uint8)
 
 
-def framed(pixels: Pixels, size: tuple[int, int], corner: tuple[int, int]) -> Pixels:
-    """A picture on an even grey ground of ``size``, its upper left corner at ``corner``."""
-    ground = np.full((*size, 3), 128, np.uint8)
-    (y, x), (h, w) = corner, pixels.shape[:2]
-    ground[y : y + h, x : x + w] = pixels
+def framed(
+    image: NDArray[Any], size: tuple[int, int], corner: tuple[int, int], fill: float
+) -> NDArray[Any]:
+    """[C, h, w] on an even ground [C, *size], its upper left corner at ``corner``."""
+    image = np.asarray(image)
+    ground = np.full((len(image), *size), fill, image.dtype)
+    (y, x), (h, w) = corner, image.shape[1:]
+    ground[:, y : y + h, x : x + w] = image
     return ground
+
+
+def reduced(image: NDArray[Any], most: int) -> NDArray[Any]:
+    """[C, H, W] by means over square blocks, so that no side is longer than ``most``; uint8 stays.
+
+    The last blocks of a row or a column may be smaller.
+    """
+    image = np.asarray(image)
+    factor = -(-max(image.shape[1:]) // most)
+    if factor <= 1:
+        return image
+    sums = np.asarray(image, np.float64)
+    for axis in (1, 2):
+        firsts = np.arange(0, image.shape[axis], factor)
+        sums = np.add.reduceat(sums, firsts, axis=axis)
+        counts = np.diff([*firsts, image.shape[axis]])
+        sums = sums / counts.reshape([-1 if a == axis else 1 for a in range(3)])
+    return sums.round().astype(np.uint8) if image.dtype == np.uint8 else sums
 
 
 def grid(pictures: Sequence[Pixels], columns: int, gap: int = 1) -> Pixels:
