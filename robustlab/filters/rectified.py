@@ -131,7 +131,7 @@ class Exchanged(TorchFunctionMode):
 
 
 def _read(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Tensor, float | None, bool] | None:
-    reading = _READ.get(name.removesuffix("_"))
+    reading = _READ.get(name.strip("_"))
     if reading is None or "out" in kwargs:
         return None
     given = {"x" if k in ("input", "self") else k: v for k, v in kwargs.items()}
