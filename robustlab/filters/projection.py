@@ -16,7 +16,7 @@ from robustlab.filters.steps import check_graph
 from robustlab.hooks import Layer, listening
 from robustlab.randomness import SampleRandom
 
-__all__ = ["Place", "Seed", "check_rule", "gradients_on", "project", "randomised"]
+__all__ = ["Place", "Seed", "check_rule", "gradients_on", "layer_output", "project", "randomised"]
 
 Place = tuple[int, int, int]  # channel, row and column of a unit; row and column 0 in a vector
 Seed = Literal["activation", "one"]
@@ -34,7 +34,7 @@ def _leaf(x: Tensor) -> Tensor:
     return x.detach().clone().requires_grad_()
 
 
-def _layer_output(network: nn.Module, layer: Layer, x: Tensor) -> Tensor:
+def layer_output(network: nn.Module, layer: Layer, x: Tensor) -> Tensor:
     """What a layer gives for ``x``, [n, C, h, w] or [n, d], with its graph.
 
     Copied when it is seen: a step in place behind the layer would become a part of its graph.
@@ -72,7 +72,7 @@ def check_rule(network: nn.Module, layer: Layer, x: Tensor, rule: Rule, name: st
         leaves, outputs = [_leaf(x[:1]), _leaf(other)], []
         for leaf in leaves:
             with Exchanged(rule):
-                outputs.append(_layer_output(network, layer, leaf))
+                outputs.append(layer_output(network, layer, leaf))
         return check_graph(outputs, leaves, rule, f"layer {layer.name!r} of {name}")
 
 
@@ -106,7 +106,7 @@ def project(
     with gradients_on():
         leaf = _leaf(x)
         with Exchanged(rule):
-            output = _layer_output(network, layer, leaf)
+            output = layer_output(network, layer, leaf)
         units = output if output.ndim == 4 else output[:, :, None, None]
         channels, rows, columns = (
             torch.tensor(v, device=x.device) for v in zip(*places, strict=True)

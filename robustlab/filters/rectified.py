@@ -9,6 +9,10 @@ calls them (modules, functions, methods, in place or used twice), and autograd d
     deconvnet   what arrives, where it is positive
     guided      both (Springenberg et al. 2015)
 
+and, for activation maximisation alone, which descends a loss:
+
+    redirected  the gradient, and what would switch a closed rectifier on (lucid, 2018)
+
 The gradient of overlapping max pooling adds what two windows send to one switch. Response
 normalisation divides by the size that it found in the forward pass, held as a switch is.
 
@@ -33,26 +37,28 @@ RULES: tuple[Rule, ...] = ("gradient", "deconvnet", "guided")
 
 
 class Rectify(torch.autograd.Function):
-    """min(max(x, 0), top) with the backward rule of a deconvnet or of guided gradients."""
+    """min(max(x, 0), top) with another backward rule than the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, top: float | None, in_place: bool, guided: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, top: float | None, in_place: bool, rule: str) -> Tensor:
         if in_place:
             ctx.mark_dirty(x)
             y = x.clamp_(0, top)
         else:
             y = x.clamp(0, top)
-        ctx.guided = guided
-        if guided:
+        ctx.rule = rule
+        if rule != "deconvnet":
             ctx.save_for_backward((y > 0) if top is None else (y > 0) & (y < top))
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        rectified = grads[0].clamp(min=0)
-        if ctx.guided:
-            rectified = rectified.masked_fill(~ctx.saved_tensors[0], 0)
-        return rectified, None, None, None
+        if ctx.rule == "deconvnet":
+            return grads[0].clamp(min=0), None, None, None
+        (open_,) = ctx.saved_tensors
+        if ctx.rule == "guided":
+            return grads[0].clamp(min=0).masked_fill(~open_, 0), None, None, None
+        return grads[0].masked_fill(~open_ & (grads[0] >= 0), 0), None, None, None
 
 
 class Held(torch.autograd.Function):
@@ -111,7 +117,7 @@ class Exchanged(TorchFunctionMode):
         rectifiers: how many were exchanged so far.
     """
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule | Literal["redirected"]) -> None:
         super().__init__()
         self.rule, self.rectifiers = rule, 0
 
@@ -124,7 +130,7 @@ class Exchanged(TorchFunctionMode):
             read = _read(name, args, kwargs)
             if read is not None and read[0].requires_grad:
                 self.rectifiers += 1
-                return Rectify.apply(*read, self.rule == "guided")
+                return Rectify.apply(*read, self.rule)
             if name == "local_response_norm":
                 return _response(func, *args, **kwargs)
         return func(*args, **kwargs)
