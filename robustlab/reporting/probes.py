@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustlab.outcome import Picture
-from robustlab.reporting.invariance import PARTS
+from robustlab.reporting import filters, invariance
 from robustlab.reporting.pixels import data_uri, scale_for
 from robustlab.reporting.section import Section, Story, render
 from robustlab.results import Group, measure
@@ -24,7 +24,8 @@ ROOM = 288
 def probes(story: Story) -> Section | None:
     """One part a probe, all its backbones side by side."""
     told = [g for g in story.evidence.landed if g.plan["kind"] == "probe"]
-    groups = [g for g in told if g.plan["probe"] not in PARTS]
+    own = filters.PARTS.keys() | invariance.PARTS.keys()  # these have a section of their own
+    groups = [g for g in told if g.plan["probe"] not in own]
     if not groups:
         return None
     labels = list(dict.fromkeys(g.label for g in groups))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from robustlab.reporting.belief import belief
 from robustlab.reporting.breaks import breaks
 from robustlab.reporting.curves import curves
+from robustlab.reporting.filters import PARTS as FILTERS
+from robustlab.reporting.filters import filters
 from robustlab.reporting.gallery import gallery
 from robustlab.reporting.invariance import PARTS, invariance
 from robustlab.reporting.losses import losses
@@ -29,9 +31,10 @@ VIEWS: list[View] = [
     gallery,
     breaks,
     invariance,
+    filters,
     probes,
     making,
 ]
 
 # A probe that a suite asks first -> the anchor of the section that its page opens with.
-LEADS = dict.fromkeys(PARTS, "invariance")
+LEADS = dict.fromkeys(PARTS, "invariance") | dict.fromkeys(FILTERS, "filters")
