@@ -23,7 +23,7 @@ from robustlab.filters.deconvnet import asked_layers
 from robustlab.filters.fourier import Painter, colour_mixing
 from robustlab.filters.maximise import Target, maximise, score
 from robustlab.filters.projection import layer_output
-from robustlab.filters.tiles import grid, reduced, visible
+from robustlab.filters.tiles import BACK, grid, reduced, visible
 from robustlab.hooks import counted, find_layers, observe
 from robustlab.outcome import Outcome, Picture
 from robustlab.registry import probe
@@ -229,7 +229,7 @@ def _maximised(
         for place in places:
             strongest = data.batch_8bit([int(rows[place])])[0]
             tiles += [visible(reduced(x, MOST)) for x in (made[place], strongest)]
-        blank = np.full(tiles[0].shape, 255, np.uint8)
+        blank = np.tile(np.array(BACK, np.uint8), (*tiles[0].shape[:2], 1))
         tiles += [blank] * (2 * (columns - len(places)))
     caption = "; ".join(
         ", ".join(targets[place].name for place in places) for places in groups.values()

@@ -12,7 +12,7 @@ __all__ = ["BACK", "framed", "grid", "heat", "reduced", "signed", "visible"]
 
 Pixels = NDArray[np.uint8]
 
-BACK = 255  # what lies between pictures
+BACK = (205, 214, 228)  # between pictures: a colour that no grey picture has
 
 
 def visible(image: NDArray[Any]) -> Pixels:
@@ -74,7 +74,7 @@ def grid(pictures: Sequence[Pixels], columns: int, gap: int = 1) -> Pixels:
     height, width, _ = pictures[0].shape
     rows = -(-len(pictures) // columns)
     wide, high = columns * (width + gap) - gap, rows * (height + gap) - gap
-    ground = np.full((high, wide, 3), BACK, np.uint8)
+    ground = np.tile(np.array(BACK, np.uint8), (high, wide, 1))
     for place, picture in enumerate(pictures):
         y, x = place // columns * (height + gap), place % columns * (width + gap)
         ground[y : y + height, x : x + width] = picture

@@ -14,7 +14,7 @@ from robustlab.filters import strongest as searching
 from robustlab.filters.deconvnet import deconvnet
 from robustlab.filters.projection import project
 from robustlab.filters.strongest import fields, strongest
-from robustlab.filters.tiles import grid, reduced, signed, visible
+from robustlab.filters.tiles import BACK, grid, reduced, signed, visible
 from robustlab.hooks import counted, feature_maps, find_layers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -232,9 +232,9 @@ def test_pictures_by_numbers():
     assert reduced(np.arange(10.0).reshape(1, 2, 5), 3)[0].tolist() == [[3.0, 5.0, 6.5]]
     made = grid([np.full((2, 2, 3), v, np.uint8) for v in (1, 2, 3)], 2)
     assert made[..., 0].tolist() == [
-        [1, 1, 255, 2, 2],
-        [1, 1, 255, 2, 2],
-        [255] * 5,
-        [3, 3, 255, 255, 255],
-        [3, 3, 255, 255, 255],
+        [1, 1, BACK[0], 2, 2],
+        [1, 1, BACK[0], 2, 2],
+        [BACK[0]] * 5,
+        [3, 3, *[BACK[0]] * 3],
+        [3, 3, *[BACK[0]] * 3],
     ]

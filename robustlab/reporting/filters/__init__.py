@@ -5,13 +5,19 @@ A new part is one file and one line here.
 
 from __future__ import annotations
 
+from robustlab.reporting.filters.attribution import attribution
+from robustlab.reporting.filters.units import deconvnet, maximisation
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
 
 __all__ = ["PARTS", "Part", "Told", "filters"]
 
 # The probe's name -> who tells it. A probe that is not here is told by its numbers alone.
-PARTS: dict[str, Part] = {}
+PARTS: dict[str, Part] = {
+    "deconvnet": deconvnet,
+    "attribution": attribution,
+    "maximisation": maximisation,
+}
 
 
 def filters(story: Story) -> Section | None:
