@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -192,7 +191,7 @@ def occluded(explainer: Explainer, x: Tensor, target: int) -> Occluded:
 
     _, channels, height, width = x.shape
     window = (channels, min(s.window, height), min(s.window, width))
-    stride = tuple(min(s.stride, w) for w in window[1:])  # no pixel is left out
+    stride = [min(s.stride, w) for w in window[1:]]  # no pixel is left out
     with torch.inference_mode(False), torch.no_grad():
         drop = Occlusion(probability).attribute(
             x.detach().clone(),
@@ -202,19 +201,35 @@ def occluded(explainer: Explainer, x: Tensor, target: int) -> Occluded:
             perturbations_per_eval=32,
         )
     places = _places((height, width), window[1:], stride)
-    # captum asks for the image as it is, then for one image a place, row by row.
+    # captum asks for the image as it is, then for one image a place, column by column.
     answers = torch.cat(said[1:]).double().cpu()
     if len(said[0]) != 1 or len(answers) != places[0] * places[1]:
         raise RuntimeError(f"captum asked for {len(answers)} occlusions of {places} places")
     explainer.forward += 1 + len(answers)
-    return Occluded(
+    maps = Occluded(
         drop[0, 0].double().cpu().numpy(),
-        answers[:, target].reshape(places).numpy(),
-        answers.argmax(1).reshape(places).numpy(),
+        answers[:, target].numpy().reshape(places, order="F"),
+        answers.argmax(1).numpy().reshape(places, order="F"),
     )
+    _check_order(maps, float(said[0][0, target]), window[1:], stride)
+    return maps
 
 
-def _places(size: Sequence[int], window: Sequence[int], stride: Sequence[Any]) -> tuple[int, int]:
+def _check_order(
+    maps: Occluded, clean: float, window: Sequence[int], stride: Sequence[int]
+) -> None:
+    """The map of places has to give captum's map of pixels, or the places were read wrongly."""
+    sums, counts = np.zeros(maps.drop.shape), np.zeros(maps.drop.shape)
+    for (i, j), value in np.ndenumerate(maps.probability):
+        y, x = i * stride[0], j * stride[1]
+        square = (slice(y, y + window[0]), slice(x, x + window[1]))
+        sums[square] += clean - value
+        counts[square] += 1
+    if not np.allclose(sums / np.maximum(counts, 1), maps.drop, atol=1e-4):
+        raise RuntimeError("captum slides the occlusion in another order than it is read in")
+
+
+def _places(size: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> tuple[int, int]:
     """How many places a window takes; the last may hang over the border."""
     rows, columns = (1 + -(-(n - w) // s) for n, w, s in zip(size, window, stride, strict=True))
     return rows, columns

@@ -54,8 +54,9 @@ class Painter:
         _, height, width = self.shape
         frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
         weights = 1 / np.maximum(frequencies, 1 / max(height, width))
-        self.weights = torch.tensor(weights * np.sqrt(height * width)).to(like)
-        self.mixing = None if mixing is None else torch.tensor(mixing).to(like)
+        with torch.inference_mode(False):  # gradients pass through both
+            self.weights = torch.tensor(weights * np.sqrt(height * width)).to(like)
+            self.mixing = None if mixing is None else torch.tensor(mixing).to(like)
 
     def start(self, seed: int, names: Sequence[str]) -> Tensor:
         """The first spectra, one by each name."""

@@ -21,7 +21,7 @@ from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.filters.deconvnet import asked_layers
 from robustlab.filters.fourier import Painter, colour_mixing
-from robustlab.filters.maximise import Target, maximise, score
+from robustlab.filters.maximise import Target, likeness, maximise, score
 from robustlab.filters.projection import layer_output
 from robustlab.filters.tiles import BACK, grid, reduced, visible
 from robustlab.hooks import counted, find_layers, observe
@@ -55,9 +55,10 @@ def maximisation(
     Arrays, of t targets: ``kind``, ``layer`` text and ``channel`` int [t]; ``reached`` and
     ``strongest`` float [t], the activation of the image made, as 8-bit pixels, and the largest of
     the data; ``row`` int [t], the image that has it; ``diverse`` float [l, diversity], reached by
-    the images of the diversity row of each layer. Column ``strongest``: for how many targets the
+    the images of the diversity row of each layer, and ``diverse_likeness`` [l], the mean cosine of
+    their Gram matrices there. Column ``strongest``: for how many targets the
     image is the strongest. Pictures: ``maximised``, a row a kind and layer, of each target the
-    image made and the strongest of the data; ``diversity``, a row a layer, its first channel.
+    image made and the strongest of the data; ``diversity``, a row a layer, its middle channel.
 
     layers: names of layers of units and channels; none: the last map of each size, at most three
     kinds: unit (the middle cell of a map), channel (the mean of a map), class (a logit)
@@ -89,6 +90,7 @@ def maximisation(
         spread = [
             [_reached(backbone, t, x) for x in xs] for t, xs in zip(rowed, diverse, strict=True)
         ]
+        alike = [_alike(backbone, t, xs) for t, xs in zip(rowed, diverse, strict=True)]
     samples = {"strongest": np.bincount(rows, minlength=len(data))}
     arrays: dict[str, Any] = {
         "kind": np.array([t.kind for t in targets]),
@@ -100,6 +102,7 @@ def maximisation(
         "diverse_layer": np.array([t.layer.name for t in rowed], dtype=str),
         "diverse_channel": np.array([t.channel for t in rowed], np.int64),
         "diverse": np.array(spread).reshape(len(rowed), diversity),
+        "diverse_likeness": np.array(alike, np.float64),
     }
     pictures = [_maximised(data, targets, made, rows)]
     if diverse:
@@ -204,12 +207,23 @@ def _reached(backbone: Backbone, target: Target, pixels: NDArray[np.uint8]) -> f
         return float(score(target, layer_output(backbone.network, target.layer, x))[0])
 
 
+def _alike(backbone: Backbone, target: Target, images: Sequence[NDArray[np.uint8]]) -> float:
+    """How like each other the images of a diversity row are at the target's layer."""
+    if len(images) < 2:
+        return float("nan")
+    x = torch.tensor(np.stack(images)).to(backbone.device, backbone.dtype) / 255
+    with torch.inference_mode(False), torch.no_grad():
+        return float(likeness(layer_output(backbone.network, target.layer, x)))
+
+
 def _diverse_targets(targets: Sequence[Target]) -> list[Target]:
-    """The first channel of each layer, else unit, else class."""
+    """Of each layer the middle one of the channels, else of the units, else of the classes."""
     for kind in ("channel", "unit", "class"):
-        own = {t.layer.name: t for t in reversed(targets) if t.kind == kind}
+        own = [t for t in targets if t.kind == kind]
         if own:
-            return list(reversed(own.values()))
+            names = dict.fromkeys(t.layer.name for t in own)
+            apart = [[t for t in own if t.layer.name == name] for name in names]
+            return [held[len(held) // 2] for held in apart]
     return []
 
 

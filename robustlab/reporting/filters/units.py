@@ -152,8 +152,14 @@ def _made_figures(group: Group) -> list[Figure]:
         "maximised": "In pairs: the image made, then the strongest of the data. Rows: ",
         "diversity": "Answers pushed apart, a row a target: ",
     }
+    alike = outcome(group).arrays["diverse_likeness"]
+    held = ", ".join(f"{v:.2f}" for v in alike.tolist() if np.isfinite(v))
+    ends = {
+        "maximised": ".",
+        "diversity": f". Mean cosine of the Gram matrices in a row: {held or 'one image'}.",
+    }
     return [
-        Figure(group.backbone, p, f"{said[p.name]}{p.caption}.")
+        Figure(group.backbone, p, f"{said[p.name]}{p.caption}{ends[p.name]}")
         for p in outcome(group).pictures
         if p.name in said
     ]
