@@ -55,10 +55,13 @@ SUITES = [
         (
             "probes",
             [
+                "attribution",
                 "clean",
                 "corruptions",
+                "deconvnet",
                 "demonstration",
                 "equivariance",
+                "maximisation",
                 "seeing",
                 "severity",
                 "shift",
