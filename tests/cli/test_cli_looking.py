@@ -55,13 +55,13 @@ SUITES = [
         (
             "probes",
             [
-                "attribution",
                 "clean",
-                "corruptions",
+                "attribution",
                 "deconvnet",
+                "maximisation",
+                "corruptions",
                 "demonstration",
                 "equivariance",
-                "maximisation",
                 "seeing",
                 "severity",
                 "shift",

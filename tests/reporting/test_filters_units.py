@@ -127,7 +127,8 @@ def test_that_check_kills_another_number(results, parse, monkeypatch, mutant):
 def check_attribution(results, tree):
     found = group(results, "attribution").outcome
     rows = [r for r in table(tree, "attribution.csv") if r["backbone"] == "plain"]
-    assert len(rows) == 2 * len(found.arrays["methods"])
+    compared = {(r["method"], r["compared with"]) for r in rows}
+    assert len(rows) == len(compared) == 2 * len(found.arrays["methods"])
     for row in rows:
         kind = "randomised" if row["compared with"] == "random weights" else "adversarial"
         among = found.samples["measured" if kind == "randomised" else "fooled"]
