@@ -133,6 +133,8 @@ class Exchanged(TorchFunctionMode):
                 return Rectify.apply(*read, self.rule)
             if name == "local_response_norm":
                 return _response(func, *args, **kwargs)
+            if name == "pad":
+                return _pad(func, *args, **kwargs)
         return func(*args, **kwargs)
 
 
@@ -146,6 +148,18 @@ def _read(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Tensor, float |
         return None
     x, top, in_place = found
     return x, None if top is None else float(top), bool(in_place) or name.endswith("_")
+
+
+def _pad(func: Any, input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Any:
+    """Circular padding by indices: torch copies into slices, behind which any step could hide."""
+    if mode != "circular" or min(pad) < 0:
+        return func(input, pad, mode, value)
+    for place, axis in enumerate(range(-1, -1 - len(pad) // 2, -1)):
+        before, behind = pad[2 * place : 2 * place + 2]
+        size = input.shape[axis]
+        index = torch.arange(-before, size + behind, device=input.device) % size
+        input = input.index_select(axis, index)
+    return input
 
 
 def _response(

@@ -265,6 +265,32 @@ def test_a_layer_is_seen_before_a_step_in_place_behind_it():
     assert torch.equal(found[0, 0, 1:4, 1:4], network[0].weight[0, 0])
 
 
+def test_circular_padding_is_seen_through():
+    """torch pads by copies into slices; as indices the step can be read, and the values stay."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=(2, 1), padding_mode="circular"), nn.ReLU(), nn.Conv2d(3, 2, 8)
+    ).eval().requires_grad_(False)  # fmt: skip
+    layer = find_layers(network, X)[0][-1]
+    values, found = project(network, layer, X, [(1, 0, 0)] * 2, "guided", "one")
+    assert torch.equal(values, network(X)[:, 1, 0, 0])
+    x = X.clone().requires_grad_()
+    maps = network[:2](x)
+    (at_maps,) = torch.autograd.grad(network[2](maps)[:, 1, 0, 0].sum(), maps, retain_graph=True)
+    (wanted,) = torch.autograd.grad((maps * at_maps.clamp(min=0)).sum(), x)
+    assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def test_what_hides_behind_a_copy_into_a_slice_is_refused():
+    def hidden(x):
+        y = x * 1
+        y[:, :2].sigmoid_()
+        return y
+
+    with pytest.raises(BadRequest, match="CopySlices"):
+        projected(hidden)
+
+
 def test_response_normalisation_is_held():
     norm = nn.LocalResponseNorm(3, alpha=0.5)
     network = nn.Sequential(nn.Conv2d(1, 4, 1), norm).eval().requires_grad_(False)
