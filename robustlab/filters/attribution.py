@@ -89,16 +89,15 @@ def attribution(
     found = _attacked(backbone, subset, attack, eps, seed)
     for place, row in enumerate(rows):
         _explain(told, backbone, data, row, own, control, found, place, place < pictures)
-    spent = 0.0 if found is None else float(found.forward.sum())
-    back = 0.0 if found is None else float(found.backward.sum())
+    spent = (found.forward.sum(), found.backward.sum()) if found else (0.0, 0.0)
     return _outcome(
         told,
         rows[:pictures],
         [f"{m} is left out: {why}" for m, why in reasons.items() if why],
         settings,
         {
-            "forward": spent + own.forward + control.forward + 2 * len(rows),
-            "backward": back + own.backward + control.backward,
+            "forward": spent[0] + own.forward + control.forward + 2 * len(rows),
+            "backward": spent[1] + own.backward + control.backward,
         },
         _about(attack, found),
     )
@@ -116,17 +115,17 @@ class _Told:
     maps: list[tuple[NDArray[np.uint8], Occluded]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for name in ("measured", "fooled"):
-            self.columns[name] = np.zeros(self.n, bool)
-        for name in ("prediction", "adversarial_prediction"):
-            self.columns[name] = np.full(self.n, -1, np.int16)
-        names = [f"{kind}_likeness[method={m}]" for kind in KINDS for m in self.methods]
+        self.columns |= {name: np.zeros(self.n, bool) for name in ("measured", "fooled")}
+        answers = ("prediction", "adversarial_prediction")
+        self.columns |= {name: np.full(self.n, -1, np.int16) for name in answers}
+        names = [
+            f"{kind}_likeness[method={m}]"
+            for kind in ("randomised", "adversarial")
+            for m in self.methods
+        ]
         if "occlusion" in self.methods:
             names += ["occlusion_flips", "occlusion_lowest"]
         self.columns |= {name: np.full(self.n, np.nan) for name in names}
-
-
-KINDS = ("randomised", "adversarial")
 
 
 def _checked(
@@ -168,8 +167,8 @@ def _attacked(
     registered = resolve(name)
     if registered.kind != "attack":
         raise BadRequest(f"attack={name!r} of 'attribution' is a probe; `robustlab list attacks`")
-    bound = bind(registered, {"eps": list(eps)})
-    found: Found = registered.obj(**bound)(backbone, data, seed=seed)
+    made = registered.obj(**bind(registered, {"eps": list(eps)}))
+    found: Found = made(backbone, data, seed=seed)
     return found
 
 
@@ -252,7 +251,7 @@ def _occlude(
 def _about(attack: str, found: Found | None) -> str:
     if found is None:
         return "No adversarial images were asked for."
-    return f"Adversarial images are those of {attack} at the smallest of eps {', '.join(found.eps)}"
+    return f"Adversarial images are {attack}'s at the smallest of eps {', '.join(found.eps)}."
 
 
 def _outcome(
@@ -288,7 +287,7 @@ def _outcome(
             "occlusion_winner": np.stack([m.winner for _, m in told.maps]),
             "occlusion_classes": classes,
         }
-    notes = [*left_out, f"{about}.".replace("..", "."), *_notes(settings)]
+    notes = [*left_out, about, *_notes(settings)]
     return Outcome(told.columns, arrays, pictures, metrics, notes, cost)
 
 
