@@ -39,4 +39,8 @@ VIEWS: list[View] = [
 ]
 
 # A probe that a suite asks first -> the anchor of the section that its page opens with.
-LEADS = dict.fromkeys(PARTS, "invariance") | dict.fromkeys(FILTERS, "filters")
+LEADS = {
+    **dict.fromkeys(PARTS, "invariance"),
+    **dict.fromkeys(FILTERS, "filters"),
+    "anatomy": "anatomy",
+}

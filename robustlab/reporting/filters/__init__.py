@@ -5,8 +5,10 @@ A new part is one file and one line here.
 
 from __future__ import annotations
 
+from robustlab.reporting.filters.attribution import attribution
 from robustlab.reporting.filters.depth_trace import depth_trace
 from robustlab.reporting.filters.looking import feature_maps, filter_bank, retrieval
+from robustlab.reporting.filters.units import deconvnet, maximisation
 from robustlab.reporting.filters.weights import first_layer, kernels
 from robustlab.reporting.invariance.told import Part, Told
 from robustlab.reporting.section import Section, Story, render
@@ -21,6 +23,9 @@ PARTS: dict[str, Part] = {
     "filter_bank": filter_bank,
     "retrieval": retrieval,
     "depth_trace": depth_trace,
+    "deconvnet": deconvnet,
+    "attribution": attribution,
+    "maximisation": maximisation,
 }
 
 

@@ -1,0 +1,302 @@
+"""Which pixels speak for a class: attribution on a clean image and on its adversarial twin.
+
+Beside every measure stands the same one on a network of random weights, and the rank correlation of
+both: a measure that hardly changes shows the image and the architecture, not what was learned
+(Adebayo et al. 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustlab.adversarial import Found
+from robustlab.adversarial.images import load_pixels
+from robustlab.backbones import Backbone
+from robustlab.binding import bind
+from robustlab.data import Data
+from robustlab.errors import BadRequest
+from robustlab.filters.attribution_tiles import attribution_row, occlusion_picture
+from robustlab.filters.explained import Explainer, Occluded, Settings, occluded
+from robustlab.filters.likeness import rank_correlation
+from robustlab.filters.projection import randomised
+from robustlab.filters.tiles import grid
+from robustlab.outcome import Metric, Outcome, Picture
+from robustlab.randomness import SampleRandom
+from robustlab.registry import probe, resolve
+
+__all__ = ["attribution"]
+
+
+@probe("attribution", scope="set", version=1)
+def attribution(
+    backbone: Backbone,
+    data: Data,
+    *,
+    methods: tuple[str, ...] = ("gradient", "smoothgrad", "integrated", "gradcam", "occlusion"),
+    attack: str = "pgd",
+    eps: tuple[str, ...] = ("8/255", "0.1", "0.3"),
+    images: int = 16,
+    pictures: int = 3,
+    samples: int = 16,
+    noise: float = 0.1,
+    steps: int = 32,
+    window: int = 0,
+    stride: int = 0,
+    seed: int = 0,
+) -> Outcome:
+    """Attribution of clean and adversarial images, beside the same with random weights.
+
+    Each image is explained for the class that the network says on it, occlusion for its label.
+    Columns: ``measured``, ``fooled`` (and classified correctly before), ``prediction``,
+    ``adversarial_prediction`` (-1: none), ``randomised_likeness[method=...]`` and
+    ``adversarial_likeness[method=...]``, Spearman's rank correlation of the magnitudes with those
+    of random weights and of the adversarial image; ``occlusion_flips``, the share of places at
+    which the square changes the prediction; ``occlusion_lowest``, the label's lowest probability.
+    Arrays, of m pictured images: ``pictured`` rows, ``adversarial`` rows that have a twin,
+    ``methods`` text; ``occlusion_probability``, ``occlusion_winner`` [m, rows, columns];
+    ``occlusion_classes``, the classes in the order of the colours. Pictures: ``attribution``, three
+    rows an image (clean, adversarial, clean under random weights), a column a method behind the
+    image; ``occlusion``, a row an image.
+
+    methods: gradient, smoothgrad, integrated, gradcam, occlusion, deconvnet, guided
+    attack: name of the attack that makes the adversarial images; empty: none
+    eps: its budgets; of each image the smallest that fools as 8-bit pixels is taken
+    images: at most so many images; 0: all
+    pictures: of so many images the grid is drawn
+    samples: noisy copies of SmoothGrad
+    noise: their standard deviation, on the [0, 1] scale
+    steps: of integrated gradients, from black
+    window: side of the grey square in pixels; 0: a quarter of the image's
+    stride: between its places in pixels; 0: half its side
+    seed: with each image's id it decides noise, attack and random weights
+    """
+    rows = _checked(backbone, data, methods, images, pictures, samples, steps, noise)
+    side = window or max(1, min(data.shape[1:]) // 4)
+    settings = Settings(samples, noise, steps, side, stride or max(1, side // 2), 0.5, seed)
+    own = Explainer(backbone, backbone.network, settings)
+    control = Explainer(backbone, randomised(backbone.network, seed), settings)
+    first = load_pixels(data, rows[:1], backbone)[0].to(backbone.dtype)
+    reasons = {m: own.why_not(m, first) for m in methods}
+    told = _Told(len(data), [m for m in methods if not reasons[m]])
+    subset = data.subset(rows)
+    found = _attacked(backbone, subset, attack, eps, seed)
+    for place, row in enumerate(rows):
+        _explain(told, backbone, data, row, own, control, found, place, place < pictures)
+    spent = (found.forward.sum(), found.backward.sum()) if found else (0.0, 0.0)
+    return _outcome(
+        told,
+        rows[:pictures],
+        [f"{m} is left out: {why}" for m, why in reasons.items() if why],
+        settings,
+        {
+            "forward": spent[0] + own.forward + control.forward + 2 * len(rows),
+            "backward": spent[1] + own.backward + control.backward,
+        },
+        _about(attack, found),
+    )
+
+
+@dataclass
+class _Told:
+    """What is collected image by image."""
+
+    n: int
+    methods: list[str]
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
+    tiles: list[NDArray[np.uint8]] = field(default_factory=list)
+    twins: list[int] = field(default_factory=list)
+    maps: list[tuple[NDArray[np.uint8], Occluded]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.columns |= {name: np.zeros(self.n, bool) for name in ("measured", "fooled")}
+        answers = ("prediction", "adversarial_prediction")
+        self.columns |= {name: np.full(self.n, -1, np.int16) for name in answers}
+        names = [
+            f"{kind}_likeness[method={m}]"
+            for kind in ("randomised", "adversarial")
+            for m in self.methods
+        ]
+        if "occlusion" in self.methods:
+            names += ["occlusion_flips", "occlusion_lowest"]
+        self.columns |= {name: np.full(self.n, np.nan) for name in names}
+
+
+def _checked(
+    backbone: Backbone,
+    data: Data,
+    methods: Sequence[str],
+    images: int,
+    pictures: int,
+    samples: int,
+    steps: int,
+    noise: float,
+) -> list[int]:
+    """The rows that are measured, in an order drawn by their ids."""
+    backbone.accepts(data)
+    if not methods:
+        raise BadRequest("'attribution' has nothing to do: give methods, as ['gradient']")
+    for name in methods:
+        if list(methods).count(name) > 1:
+            raise BadRequest(f"methods of 'attribution': {name!r} is given twice; leave one out")
+    for name, number, least in (
+        ("images", images, 0),
+        ("pictures", pictures, 0),
+        ("samples", samples, 1),
+        ("steps", steps, 1),
+        ("noise", noise, 0.0),
+    ):
+        if number < least:
+            raise BadRequest(f"{name}={number} of 'attribution' is below {least}")
+    drawn = SampleRandom(0, data.ids, "attribution").uniform(())
+    order: list[int] = np.lexsort((np.array(data.ids), drawn)).tolist()
+    return order[: images or None]
+
+
+def _attacked(
+    backbone: Backbone, data: Data, name: str, eps: Sequence[str], seed: int
+) -> Found | None:
+    if not name:
+        return None
+    registered = resolve(name)
+    if registered.kind != "attack":
+        raise BadRequest(f"attack={name!r} of 'attribution' is a probe; `robustlab list attacks`")
+    made = registered.obj(**bind(registered, {"eps": list(eps)}))
+    found: Found = made(backbone, data, seed=seed)
+    return found
+
+
+def _twin(found: Found | None, place: int) -> tuple[NDArray[np.uint8], str] | None:
+    """The 8-bit adversarial image of smallest budget, and that budget."""
+    if found is None or not found.clean_correct[place]:
+        return None
+    hits = np.flatnonzero(found.verified_8bit[:, place])
+    if not len(hits):
+        return None
+    best = min(hits, key=lambda i: float(found.distance[i, place]))
+    return np.asarray(found.images_8bit[best, place]), found.eps[best]
+
+
+def _explain(
+    told: _Told,
+    backbone: Backbone,
+    data: Data,
+    row: int,
+    own: Explainer,
+    control: Explainer,
+    found: Found | None,
+    place: int,
+    drawn: bool,
+) -> None:
+    """One image: its columns, and its tiles where it is drawn."""
+    x, pixels = load_pixels(data, [row], backbone)
+    x, label, image = x.to(backbone.dtype), int(data.labels[row]), str(data.ids[row])
+    says = int(backbone(x).argmax())
+    columns = told.columns
+    columns["measured"][row], columns["prediction"][row] = True, says
+    twin = _twin(found, place)
+    clean = _all(told, own, x, says, label, image)
+    random = _all(told, control, x, says, label, image)
+    for method in told.methods:
+        likeness = rank_correlation(clean[method], random[method])
+        columns[f"randomised_likeness[method={method}]"][row] = likeness
+    other: dict[str, NDArray[np.float64]] = {}
+    if twin is not None:
+        x_adv = torch.tensor(twin[0][None]).to(x) / 255
+        now = int(backbone(x_adv).argmax())
+        columns["fooled"][row], columns["adversarial_prediction"][row] = True, now
+        other = _all(told, own, x_adv, now, label, image)
+        for method in told.methods:
+            likeness = rank_correlation(clean[method], other[method])
+            columns[f"adversarial_likeness[method={method}]"][row] = likeness
+    if "occlusion" in told.methods:
+        _occlude(told, own, x, label, row, says, pixels, drawn)
+    if drawn:
+        shown = pixels[0].cpu().numpy()
+        told.tiles += attribution_row(shown, clean, told.methods)
+        told.tiles += attribution_row(shown if twin is None else twin[0], other, told.methods)
+        told.tiles += attribution_row(shown, random, told.methods)
+        told.twins += [row] if twin is not None else []
+
+
+def _all(
+    told: _Told, explainer: Explainer, x: Tensor, says: int, label: int, image: str
+) -> dict[str, NDArray[np.float64]]:
+    return {m: explainer(m, x, label if m == "occlusion" else says, image) for m in told.methods}
+
+
+def _occlude(
+    told: _Told,
+    own: Explainer,
+    x: Tensor,
+    label: int,
+    row: int,
+    says: int,
+    pixels: Tensor,
+    drawn: bool,
+) -> None:
+    maps = occluded(own, x, label)
+    told.columns["occlusion_flips"][row] = (maps.winner != says).mean()
+    told.columns["occlusion_lowest"][row] = maps.probability.min()
+    if drawn:
+        told.maps.append((pixels[0].cpu().numpy(), maps))
+
+
+def _about(attack: str, found: Found | None) -> str:
+    if found is None:
+        return "No adversarial images were asked for."
+    return f"Adversarial images are {attack}'s at the smallest of eps {', '.join(found.eps)}."
+
+
+def _outcome(
+    told: _Told,
+    pictured: Sequence[int],
+    left_out: list[str],
+    settings: Settings,
+    cost: dict[str, float],
+    about: str,
+) -> Outcome:
+    metrics = {
+        name: Metric(name, among="fooled" if name.startswith("adversarial") else "measured")
+        for name in told.columns
+        if "likeness" in name or name.startswith("occlusion")
+    }
+    metrics["fooled"] = Metric("fooled", among="measured")
+    arrays: dict[str, Any] = {
+        "methods": np.array(told.methods, dtype=str),
+        "pictured": np.array(pictured, np.int64),
+        "adversarial": np.array(told.twins, np.int64),
+    }
+    pictures = []
+    if told.tiles and told.methods:
+        made = grid(told.tiles, 1 + len(told.methods), gap=2)
+        caption = "image, " + ", ".join(told.methods)
+        pictures.append(Picture("attribution", made, caption))
+    if told.maps:
+        made, classes = occlusion_picture(told.maps)
+        caption = "image, probability of the label, most probable class"
+        pictures.append(Picture("occlusion", made, caption))
+        arrays |= {
+            "occlusion_probability": np.stack([m.probability for _, m in told.maps]),
+            "occlusion_winner": np.stack([m.winner for _, m in told.maps]),
+            "occlusion_classes": classes,
+        }
+    notes = [*left_out, about, *_notes(settings)]
+    return Outcome(told.columns, arrays, pictures, metrics, notes, cost)
+
+
+def _notes(settings: Settings) -> list[str]:
+    return [
+        "Attribution is of the logit of the class that the network says on the image in question; "
+        "the control explains the same class with random weights. Each map has its own scale.",
+        f"SmoothGrad: {settings.samples} copies, noise {settings.noise:g}. Integrated gradients: "
+        f"{settings.steps} steps from black.",
+        f"Occlusion: a square of {settings.window} pixels of grey {settings.grey:g}, every "
+        f"{settings.stride}; the probability is that of the label.",
+    ]

@@ -1,0 +1,181 @@
+"""Zeiler and Fergus on the page: what drives units most, in the data and in images made for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from robustlab.reporting.filters.looks import Figure, Words, looks, mean, outcome
+from robustlab.reporting.invariance.told import Told
+from robustlab.reporting.section import Story
+from robustlab.results import Group
+from robustlab.statistics import Rate
+from robustlab.verdict import code, plural
+
+__all__ = ["deconvnet", "maximisation", "signed_number"]
+
+
+def signed_number(rate: Rate) -> str:
+    """A correlation with its interval."""
+    if rate.n == 0:
+        return "not measured"
+    if np.isnan(rate.low):
+        return f"{rate.value:.2f} (one image, no interval)"
+    return f"{rate.value:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+
+
+def deconvnet(story: Story, groups: Sequence[Group]) -> Told | None:
+    """The part of the probe ``deconvnet``."""
+
+    def say(here: Sequence[Group]) -> Words:
+        group = here[0]
+        likeness = signed_number(mean(group, "randomised_likeness"))
+        title = (
+            f"What drives the units of {code(group.backbone)}: projections correlate "
+            f"{likeness} with those of random weights"
+        )
+        figures = [f for g in here for f in _unit_figures(g)]
+        rows = [row for g in here for row in _unit_rows(g)]
+        head = ["backbone", "layer", "unit", "rank", "image", "activation", "rows", "columns"]
+        head += ["with random weights", "with the gradient"]
+        sentences = [_projected(g, story.evidence.noun) for g in here]
+        return Words(title, sentences, figures, "units.csv", head, rows)
+
+    return looks(story, groups, "unit_layer", say)
+
+
+def _projected(group: Group, noun: str) -> str:
+    found = outcome(group)
+    arrays = found.arrays
+    units = plural(len(arrays["unit"]), "units")
+    layers = ", ".join(code(str(name)) for name in arrays["layers"])
+    n = int(np.asarray(found.samples["shown"] > 0).sum())
+    return (
+        f"{code(group.backbone)}, {units} of {layers}: inside the patches the projections have a "
+        f"rank correlation of {signed_number(mean(group, 'randomised_likeness'))} with those of "
+        f"random weights and of {signed_number(mean(group, 'gradient_likeness'))} with the plain "
+        f"gradient (n = {n} {noun})."
+    )
+
+
+def _unit_figures(group: Group) -> list[Figure]:
+    arrays = outcome(group).arrays
+    figures = []
+    for picture in outcome(group).pictures:
+        layer = int(picture.name.rpartition("_")[2])
+        units = arrays["unit"][arrays["unit_layer"] == layer].tolist()
+        alive, channels = int(arrays["alive"][layer]), int(arrays["channels"][layer])
+        caption = (
+            f"Layer {arrays['layers'][layer]}, a row of blocks a unit: {_series(units)} (of "
+            f"{channels}, {alive} of which anything drives). Left the nine strongest patches, cut "
+            "to what the unit sees; in the middle their projections; right the same with random "
+            "weights."
+        )
+        figures.append(Figure(group.backbone, picture, caption))
+    return figures
+
+
+def _series(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _unit_rows(group: Group) -> list[list[Any]]:
+    found = outcome(group)
+    a, ids = found.arrays, found.samples["id"]
+    rows = []
+    for u, j in np.argwhere(a["rows"] >= 0).tolist():
+        top, bottom, left, right = a["boxes"][u, j].tolist()
+        layer = str(a["layers"][a["unit_layer"][u]])
+        rows.append(
+            [
+                group.backbone,
+                layer,
+                int(a["unit"][u]),
+                j + 1,
+                str(ids[a["rows"][u, j]]),
+                float(a["values"][u, j]),
+                f"{top} to {bottom - 1}",
+                f"{left} to {right - 1}",
+                *(_number(a[k][u, j]) for k in ("randomised_likeness", "gradient_likeness")),
+            ]
+        )
+    return rows
+
+
+def _number(value: Any) -> float | str:
+    return float(value) if np.isfinite(value) else ""
+
+
+def maximisation(story: Story, groups: Sequence[Group]) -> Told | None:
+    """The part of the probe ``maximisation``."""
+
+    def say(here: Sequence[Group]) -> Words:
+        group = here[0]
+        beyond, targets = _beyond(group)
+        title = (
+            f"Images made for {code(group.backbone)} go beyond the strongest of the data for "
+            f"{beyond} of {plural(targets, 'targets')}"
+        )
+        rows = [row for g in here for row in _target_rows(g)]
+        head = ["backbone", "kind", "layer", "channel", "reached", "strongest of the data", "image"]
+        figures = [f for g in here for f in _made_figures(g)]
+        return Words(title, [_reached(g) for g in here], figures, "maximisation.csv", head, rows)
+
+    return looks(story, groups, "reached", say)
+
+
+def _beyond(group: Group) -> tuple[int, int]:
+    a = outcome(group).arrays
+    return int((a["reached"] > a["strongest"]).sum()), len(a["reached"])
+
+
+def _reached(group: Group) -> str:
+    a = outcome(group).arrays
+    beyond, targets = _beyond(group)
+    parts = []
+    for kind in dict.fromkeys(a["kind"].tolist()):
+        held = (a["kind"] == kind) & (a["strongest"] > 0)
+        if held.any():
+            ratio = float(np.median(a["reached"][held] / a["strongest"][held]))
+            parts.append(f"{ratio:.2g} times for a {kind}")
+    times = f"; in the median {', '.join(parts)}" if parts else ""
+    return (
+        f"{code(group.backbone)}: {beyond} of {targets} images made drive their target further "
+        f"than anything in the data{times}."
+    )
+
+
+def _made_figures(group: Group) -> list[Figure]:
+    said = {
+        "maximised": "In pairs: the image made, then the strongest of the data. Rows: ",
+        "diversity": "Answers pushed apart, a row a target: ",
+    }
+    alike = outcome(group).arrays["diverse_likeness"]
+    held = ", ".join(f"{v:.2f}" for v in alike.tolist() if np.isfinite(v))
+    ends = {
+        "maximised": ".",
+        "diversity": f". Mean cosine of the Gram matrices in a row: {held or 'one image'}.",
+    }
+    return [
+        Figure(group.backbone, p, f"{said[p.name]}{p.caption}{ends[p.name]}")
+        for p in outcome(group).pictures
+        if p.name in said
+    ]
+
+
+def _target_rows(group: Group) -> list[list[Any]]:
+    a, ids = outcome(group).arrays, outcome(group).samples["id"]
+    return [
+        [
+            group.backbone,
+            str(a["kind"][i]),
+            str(a["layer"][i]),
+            int(a["channel"][i]),
+            float(a["reached"][i]),
+            float(a["strongest"][i]),
+            str(ids[a["row"][i]]),
+        ]
+        for i in range(len(a["reached"]))
+    ]
