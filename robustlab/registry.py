@@ -29,6 +29,7 @@ __all__ = ["Registered", "bridged", "own_names", "probe", "resolve"]
 # What numbers depend on whatever the probe: searches and verification, and the functions that the
 # lab's own layers call, which no fingerprint of a network's classes holds.
 _MACHINERY = ("adversarial", "backbones/lectures", "pooling")
+_PROBES = ("arithmetic", "filters", "invariance")  # rooms that use each other
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -76,11 +77,10 @@ class Registered:
         return identity([source_fingerprint(files), own, source_fingerprint(helpers), self.library])
 
 
-def _room(obj: Any) -> list[str]:
-    """The room of the lab that a shipped probe stands in: its neighbours decide numbers too."""
+def _room(obj: Any) -> tuple[str, ...]:
+    """The rooms that a shipped probe stands in or beside: their files decide numbers too."""
     parts = obj.__module__.split(".")
-    inside = parts[0] == "robustlab" and len(parts) > 2 and not parts[1].startswith("_")
-    return [parts[1]] if inside else []
+    return _PROBES if parts[0] == "robustlab" and parts[1] in _PROBES else ()
 
 
 def _helpers(obj: Any) -> list[Path]:
