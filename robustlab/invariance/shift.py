@@ -84,7 +84,7 @@ def refuse(backbone: Backbone, data: Data, *, seams: bool, seed: int, **params: 
         _circle(Mapper(backbone, radius, mode, batch=batch), backbone)
 
 
-@probe("shift", version=1, check=refuse)
+@probe("shift", version=2, check=refuse)
 def shift(
     backbone: Backbone,
     data: Data,
@@ -127,10 +127,11 @@ def shift(
         "loss": maps.loss,
         "dp": maps.dp,
         "logits": maps.logits,
-        "logit_error": maps.logit_error,
+        "logit_change": maps.logit_change,
     }
-    if maps.embedding_error is not None:
-        arrays["embedding_error"] = maps.embedding_error
+    if maps.embedding is not None and maps.embedding_change is not None:
+        arrays["embedding"] = maps.embedding
+        arrays["embedding_change"] = maps.embedding_change
     passes = maps.passes
     if subpixel > 1:
         line = line_maps(backbone, data, radius, mode, axis, subpixel, batch)
@@ -194,8 +195,9 @@ def _within(data: Data, maps: Maps, radius: int, draws: int, seed: int) -> dict[
     for axis in measures.AXES:
         found[f"change_{axis}"] = measures.steps_changed(prediction, axis)
         found[f"dp_{axis}"] = measures.step_mean(dp, axis)
-    errors = {"logit_error": maps.logit_error, "embedding_error": maps.embedding_error}
-    for name, values in errors.items():
+    # Absolute: an error is relative to the spread over all images, which a shard does not know.
+    changes = {"logit_change": maps.logit_change, "embedding_change": maps.embedding_change}
+    for name, values in changes.items():
         if values is not None:
             found[name] = measures.mean_elsewhere(measures.centre(values, radius))
     return found
@@ -237,10 +239,11 @@ def _notes(
         f"pixels; {tell_mode(mode, size, radius, data.shape[1:])}. Shifts come before the "
         "network's own normalisation.",
         f"The worst of k takes {draws} shifts drawn for each image, and the unshifted image.",
-        "Errors are divided by the energy of the unshifted image's vector about its own mean; "
-        "pair consistency counts every pair of different shifts.",
+        "Logit and embedding errors are ||f(T_s x) - f(x)|| / ||f(x) - mean of f over the "
+        "images||, as those of the probe equivariance; changes are the numerators alone. Pair "
+        "consistency counts every pair of different shifts.",
     ]
-    if maps.embedding_error is None:
+    if maps.embedding is None:
         notes.append("The logits come out of no linear layer, so there is no embedding error.")
     else:
         notes.append("The embedding is the input of the last linear layer.")

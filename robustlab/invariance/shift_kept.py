@@ -14,9 +14,19 @@ from torch import Tensor, nn
 
 from robustlab.invariance.shift_measures import AXES
 
-__all__ = ["Eye", "Maps", "relative"]
+__all__ = ["Embedded", "Eye", "Maps"]
 
 Array = NDArray[Any]
+
+
+@dataclass
+class Embedded:
+    """Inputs of the last linear layer: those of the unshifted images [n, D], and how far (Euclidean
+    distance) those of windows lie from them, [m] or [n, S * S].
+    """
+
+    still: Tensor
+    change: Tensor
 
 
 @dataclass
@@ -29,9 +39,10 @@ class Maps:
         dp: |p(k; s) - p(k; s + e)| of the top-1 k at s, for e along x, y and the diagonal, float16
             [n, 3, S, S]; NaN where s + e leaves the map.
         logits: of the unshifted images, float32 [n, K].
-        logit_error: ``|f(T_s x) - f(x)| / |f(x) - mean of f(x)|``, float32 [n, S, S]; the mean is
-            that of the image's own logits, which softmax does not see.
-        embedding_error: the same of the input of the last linear layer; None where there is none.
+        logit_change: ``|f(T_s x) - f(x)|``, the Euclidean distance, float32 [n, S, S]. What it is
+            divided by needs the mean over all images: see `shift_measures.relative_error`.
+        embedding, embedding_change: the input of the last linear layer, float32 [n, D], and its
+            distances, [n, S, S]; None where there is none.
         checked: how far the original's logits lay from the map's at one more shift, in units of
             their spread, float32 [n]; anew: whether that was too far, so that all shifts of the
             image were computed again on the original, bool [n].
@@ -44,15 +55,18 @@ class Maps:
     loss: Array
     dp: Array
     logits: Array
-    logit_error: Array
-    embedding_error: Array | None
+    logit_change: Array
+    embedding: Array | None
+    embedding_change: Array | None
     checked: Array
     anew: Array
     redecided: Array
     passes: int = 0
 
     @classmethod
-    def empty(cls, n: int, size: int, classes: int, embedded: bool) -> Maps:
+    def empty(cls, n: int, size: int, classes: int, embedded: int) -> Maps:
+        """Maps to be filled; ``embedded`` is the length of the embedding, 0 where there is none."""
+
         def maps(dtype: str, *more: int) -> Array:
             return np.zeros((n, *more, size, size), dtype)
 
@@ -62,14 +76,15 @@ class Maps:
             loss=maps("float32"),
             dp=np.full((n, len(AXES), size, size), np.nan, np.float16),
             logits=np.zeros((n, classes), np.float32),
-            logit_error=maps("float32"),
-            embedding_error=maps("float32") if embedded else None,
+            logit_change=maps("float32"),
+            embedding=np.zeros((n, embedded), np.float32) if embedded else None,
+            embedding_change=maps("float32") if embedded else None,
             checked=np.zeros(n, np.float32),
             anew=np.zeros(n, bool),
             redecided=np.zeros(n, np.int64),
         )
 
-    def write(self, rows: Array, logits: Tensor, error: Tensor | None, labels: Tensor) -> None:
+    def write(self, rows: Array, logits: Tensor, embedded: Embedded | None, labels: Tensor) -> None:
         """Everything that is kept, from the logits [n, S * S, K] of some images."""
         n, size = len(logits), self.prediction.shape[1]
         logp = logits.double().log_softmax(dim=2).view(n, size, size, -1)
@@ -80,9 +95,13 @@ class Maps:
         self.loss[rows] = loss.numpy()
         self.probability[rows] = (-loss).exp().numpy()
         self.logits[rows] = still.numpy()
-        self.logit_error[rows] = relative(logits, still[:, None]).view(n, size, size).numpy()
-        if error is not None and self.embedding_error is not None:
-            self.embedding_error[rows] = error.view(n, size, size).numpy()
+        change = (logits - still[:, None]).norm(dim=-1)
+        self.logit_change[rows] = change.view(n, size, size).numpy()
+        if embedded is not None:
+            assert self.embedding is not None
+            assert self.embedding_change is not None
+            self.embedding[rows] = embedded.still.numpy()
+            self.embedding_change[rows] = embedded.change.view(n, size, size).numpy()
         p = logp.exp()
         for number, (dy, dx) in enumerate(AXES.values()):
             top = prediction[:, : size - dy, : size - dx, None]
@@ -120,10 +139,3 @@ class Eye:
             seen.clear()
         logits: Tensor = self.network(x.to(self.dtype))
         return logits.double() if self.dtype == torch.float64 else logits.float()
-
-
-def relative(moved: Tensor, still: Tensor) -> Tensor:
-    """``|moved - still| / |still - its mean|`` over the last axis; 0 / 0 is no number."""
-    energy = (still - still.mean(dim=-1, keepdim=True)).norm(dim=-1)
-    error: Tensor = (moved - still).norm(dim=-1) / energy
-    return error

@@ -29,7 +29,7 @@ from robustlab.adversarial.images import load_pixels, working_dtype
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import CellFailed
-from robustlab.invariance.shift_kept import Eye, Maps, relative
+from robustlab.invariance.shift_kept import Embedded, Eye, Maps
 from robustlab.invariance.shift_period import agreement, find_period, spread, total_stride
 from robustlab.invariance.shift_shared import Shared, share, sliced_pools, windows
 from robustlab.invariance.shifts import ground
@@ -86,11 +86,11 @@ class Mapper:
         return found, Eye(found.rest, self.backbone.dtype, self.classes)
 
     @cached_property
-    def embedded(self) -> bool:
-        """Whether the logits come out of a linear layer."""
+    def embedded(self) -> int:
+        """Length of the input of the linear layer that the logits come out of; 0: of none."""
         with self.original.watching() as seen, torch.no_grad():
             self.original(torch.zeros(1, *self.backbone.input_shape, device=self.backbone.device))
-        return bool(seen)
+        return seen[0].shape[1] if seen else 0
 
     def __call__(self, data: Data) -> Maps:
         """Maps of all images.
@@ -119,15 +119,17 @@ class Mapper:
     def _block(self, data: Data, rows: Array, found: Maps) -> None:
         picture = self._picture(data, rows)
         first, inverse = self._distinct(picture)
-        logits, error = self._through(*self.way, picture, first)
+        logits, embedded = self._through(*self.way, picture, first)
         found.passes += len(first)
-        logits, error = logits[inverse], error[inverse] if error is not None else None
+        logits = logits[inverse]
+        if embedded is not None:
+            embedded.change = embedded.change[inverse]
         # Copies too: the original may round a shift and its copy to either side.
         every = np.arange(inverse.size)
         logits = self._untied(picture, every, logits.flatten(0, 1), rows, found).view_as(logits)
         ids = [data.ids[row] for row in rows]
-        self._check(picture, logits, error, first, ids, rows, found)
-        found.write(rows, logits, error, torch.tensor(data.labels[rows]))
+        self._check(picture, logits, embedded, first, ids, rows, found)
+        found.write(rows, logits, embedded, torch.tensor(data.labels[rows]))
 
     def _distinct(self, picture: Tensor) -> tuple[Array, Array]:
         """Which (image, shift) to compute, int64 [u], numbered image by image; and for each of all
@@ -180,10 +182,11 @@ class Mapper:
 
     def _through(
         self, shared: Shared, eye: Eye, picture: Tensor, which: Array
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Embedded | None]:
+        """Logits of windows; the first n of them are the unshifted images."""
         features = shared.features(picture.to(eye.dtype))
         image = which // self.size**2
-        logits, errors, still = [], [], None
+        logits, changes, still = [], [], None
         n = len(picture)
         with eye.watching() as seen:
             firsts = [0, *range(n, len(which), self.batch)]
@@ -194,11 +197,11 @@ class Mapper:
                 if self.embedded and seen:
                     inputs = seen[0].to(working_dtype(self.backbone))
                     still = inputs if still is None else still
-                    errors.append(relative(inputs, still[image[begin:end]]).cpu())
+                    changes.append((inputs - still[image[begin:end]]).norm(dim=1).cpu())
         joined = torch.cat(logits)
         if not bool(joined.isfinite().all()):
             raise CellFailed(f"{self.backbone.name} gives logits that are no numbers")
-        return joined, torch.cat(errors) if errors else None
+        return joined, None if still is None else Embedded(still.cpu(), torch.cat(changes))
 
     def _untied(
         self, picture: Tensor, which: Array, logits: Tensor, rows: Array, found: Maps
@@ -221,7 +224,7 @@ class Mapper:
         self,
         picture: Tensor,
         logits: Tensor,
-        error: Tensor | None,
+        embedded: Embedded | None,
         first: Array,
         ids: Sequence[str],
         rows: Array,
@@ -245,14 +248,14 @@ class Mapper:
         scale = spread(true)
         found.checked[rows] = (apart / scale).nan_to_num(0.0).numpy()
         for image in (~(apart <= agreement(self.backbone.dtype) * scale)).nonzero().flatten():
-            self._anew(picture, int(image), logits, error, rows, found)
+            self._anew(picture, int(image), logits, embedded, rows, found)
 
     def _anew(
         self,
         picture: Tensor,
         image: int,
         logits: Tensor,
-        error: Tensor | None,
+        embedded: Embedded | None,
         rows: Array,
         found: Maps,
     ) -> None:
@@ -265,7 +268,7 @@ class Mapper:
         mine_rows = rows[image : image + 1]
         found.redecided[mine_rows] = 0
         logits[image, which] = self._untied(one, which, made, mine_rows, found)
-        if error is not None and mine is not None:
-            error[image, which] = mine
+        if embedded is not None and mine is not None:
+            embedded.still[image], embedded.change[image, which] = mine.still[0], mine.change
         found.anew[rows[image]] = True
         found.passes += count

@@ -29,14 +29,19 @@ __all__ = [
     "pair_consistency",
     "radii_within",
     "reference_consistency",
+    "relative_error",
     "right_at",
     "right_everywhere",
     "share_right",
     "step_mean",
     "steps_changed",
+    "unrelated_error",
 ]
 
 Array = NDArray[Any]
+
+FLAT = 1e-6  # below this share of its norm, what a vector has about the mean is rounding
+MOST_UNRELATED = 500  # images whose pairs are compared
 
 # One-pixel steps as (dy, dx).
 AXES = {"x": (0, 1), "y": (1, 0), "diagonal": (1, 1)}
@@ -123,6 +128,47 @@ def mean_elsewhere(values: Array) -> NDArray[np.float64]:
     middle = total.shape[1] // 2
     mean: NDArray[np.float64] = np.delete(total, middle, axis=1).mean(axis=1)
     return mean
+
+
+def _about_mean(vectors: Array) -> NDArray[np.float64]:
+    """``||f(x) - mean of f over the images||``, [n]; NaN where that is rounding alone."""
+    exact = vectors.astype(np.float64)
+    about = np.linalg.norm(exact - exact.mean(axis=0), axis=1)
+    flat = about <= FLAT * np.linalg.norm(exact, axis=1)
+    return np.where(flat, np.nan, about)
+
+
+def relative_error(change: Array, vectors: Array) -> NDArray[np.float64]:
+    """``||f(T_s x) - f(x)|| / ||f(x) - mean of f||``, mean over the shifts other than none, [n].
+
+    The mean of f is over all images that are given, so a network that answers every image alike is
+    not rewarded: one that answers all exactly alike has no error (NaN).
+
+    Args:
+        change: the numerators, [n, S, S].
+        vectors: f of the unshifted images, [n, d].
+    """
+    error: NDArray[np.float64] = mean_elsewhere(change) / _about_mean(vectors)
+    return error
+
+
+def unrelated_error(vectors: Array) -> NDArray[np.float64]:
+    """The same error between unrelated images, what a shift would do that left nothing of the
+    image: ``||f(y) - f(x)|| / ||f(x) - mean of f||``, mean over the other images y, [m].
+
+    Args:
+        vectors: f of the unshifted images, [n, d]. Beyond `MOST_UNRELATED` of them, so many evenly
+            spaced ones are compared with each other.
+    """
+    exact, about = vectors.astype(np.float64), _about_mean(vectors)
+    rows = np.linspace(0, len(exact) - 1, min(len(exact), MOST_UNRELATED)).astype(int)
+    exact, about = exact[rows], about[rows]
+    if len(rows) < 2:
+        return np.full(len(rows), np.nan)
+    # One image against all, so that memory stays that of the vectors.
+    apart = np.array([np.linalg.norm(exact - one, axis=1).sum() for one in exact])
+    error: NDArray[np.float64] = apart / (len(rows) - 1) / about
+    return error
 
 
 def _right(prediction: Array, labels: Array) -> NDArray[np.bool_]:

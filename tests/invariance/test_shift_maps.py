@@ -96,9 +96,8 @@ def check(backbone, mode, radius=3, data=None, **settings):
     still = logits[:, radius, radius]
     assert np.allclose(found.logits, still.numpy(), rtol=1e-4, atol=1e-5)
     for n in range(len(data)):
-        energy = (still[n] - still[n].mean()).norm()
-        error = (logits[n] - still[n]).norm(dim=-1) / energy
-        assert np.allclose(found.logit_error[n], error.numpy(), atol=1e-5)
+        change = (logits[n] - still[n]).norm(dim=-1)
+        assert np.allclose(found.logit_change[n], change.numpy(), rtol=1e-4, atol=2e-5)
     for axis, (dy, dx) in enumerate([(0, 1), (1, 0), (1, 1)]):
         for i, j in np.ndindex(*p.shape[1:3]):
             inside = i + dy < p.shape[1] and j + dx < p.shape[2]
@@ -142,12 +141,12 @@ def test_the_embedding_is_the_input_of_the_last_linear_layer():
     body = nn.Sequential(*list(backbone.module)[:-1])
     x = torch.tensor(data.images).double() / 255
     z = [body((window(ground(x, 1, "reflect"), 0, dx, 1) - 0.1) / 0.5) for dx in (0, 1)]
-    energy = (z[0] - z[0].mean(1, keepdim=True)).norm(dim=1)
-    true = (z[1] - z[0]).norm(dim=1) / energy
-    assert np.allclose(found.embedding_error[:, 1, 2], true.detach().numpy(), rtol=1e-5)
+    true = (z[1] - z[0]).norm(dim=1)
+    assert np.allclose(found.embedding, z[0].detach().numpy(), rtol=1e-5)
+    assert np.allclose(found.embedding_change[:, 1, 2], true.detach().numpy(), rtol=1e-5)
     module = nn.Sequential(nn.Conv2d(1, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     without = Backbone(module, input_shape=(1, 16, 16), classes=5)
-    assert Mapper(without, 1, "zero")(data).embedding_error is None
+    assert Mapper(without, 1, "zero")(data).embedding is None
 
 
 # What a network's structure says of its period.
@@ -157,8 +156,8 @@ def test_the_period_is_the_product_of_the_strides():
     assert (total_stride(network()), find_period(network(), 4)) == (4, 4)
     found = Mapper(network(), 7, "circular")(images())
     assert found.passes < 6 * (16 + 3)  # 16 of 225 shifts, and one more to check
-    assert found.logit_error[:, 3, 3].max() == 0.0  # (-4, -4) is the unshifted image
-    assert found.logit_error[:, 4, 3].max() > 1e-3
+    assert found.logit_change[:, 3, 3].max() == 0.0  # (-4, -4) is the unshifted image
+    assert found.logit_change[:, 4, 3].max() > 1e-3
 
 
 NEGATIVE = {
@@ -182,7 +181,7 @@ def test_an_invariant_network_is_measured_and_not_believed():
     assert mapper.period == 4
     found = mapper(images(margin=0))
     assert found.passes >= 6 * 16
-    assert 0 < found.logit_error.max() < 1e-12
+    assert 0 < found.logit_change.max() < 1e-12
     assert Mapper(network(Polyphase, padding="zeros"), 4, "circular").period == 0
 
 
@@ -264,7 +263,7 @@ def test_no_figure_hangs_on_batch_order_or_shard(make):
     for batch, rows in ((5, np.arange(9)), (64, order), (64, np.array([6])), (3, np.arange(2, 7))):
         part = Mapper(backbone, 3, "zero", batch=batch)(data.subset(rows))
         assert np.array_equal(part.prediction, whole.prediction[rows])
-        for name in ("probability", "logit_error", "embedding_error", "loss"):
+        for name in ("probability", "logit_change", "embedding", "embedding_change", "loss"):
             mine, true = getattr(part, name), getattr(whole, name)[rows]
             assert np.allclose(mine, true, rtol=1e-4, atol=2e-6), name
 

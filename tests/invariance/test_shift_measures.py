@@ -195,3 +195,23 @@ def test_flip_map():
     assert measures.flip_map(prediction)[0, 2] == 0.75
     assert measures.flip_map(prediction)[1, 1] == 0
     assert measures.mean_elsewhere(np.full((1, 3, 3), 2.0) - np.eye(3) * 0)[0] == 2.0
+
+
+def test_an_answer_that_is_the_same_for_all_images_has_no_error():
+    same = np.tile(np.array([3.0, -1.0, 7.0]), (5, 1))
+    change = np.full((5, 3, 3), 0.1)
+    assert np.isnan(measures.relative_error(change, same)).all()
+    assert np.isnan(measures.unrelated_error(same)).all()
+    assert np.isnan(measures.unrelated_error(np.eye(3)[:1])).all()
+
+
+def test_unrelated_images_are_all_pairs():
+    vectors = np.random.default_rng(0).normal(size=(9, 4)) + 5
+    about = np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
+    pairs = [
+        np.linalg.norm(vectors[j] - vectors[i]) / about[i]
+        for i in range(9)
+        for j in range(9)
+        if i != j
+    ]
+    assert measures.unrelated_error(vectors).mean() == pytest.approx(np.mean(pairs), rel=1e-12)

@@ -11,6 +11,7 @@ import robustlab
 from robustlab import Backbone, Data, Suite, load_backbone, load_data
 from robustlab.errors import BadRequest
 from robustlab.invariance import shift_measures as measures
+from robustlab.invariance.layers import equivariance
 from robustlab.invariance.shift import shift
 from robustlab.invariance.shifts import ground
 from robustlab.suite import BackboneSpec, ProbeSpec
@@ -152,6 +153,63 @@ def test_one_class_is_refused():
     data = Data(np.zeros((2, 1, 8, 8), np.uint8), [0, 0], classes=1)
     with pytest.raises(BadRequest, match="know one class"):
         shift(one, data, radius=1)
+
+
+def untrained():
+    """Lenet-like and never trained: 100 % consistent, for its bias decides every answer."""
+    torch.manual_seed(3)
+    layers = [nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU()]
+    module = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(400, 10))
+    return Backbone(module.eval(), input_shape=(1, 32, 32), classes=10, name="untrained")
+
+
+EVERY = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0))
+
+
+def check_error(relative, digits):
+    """The logit error is that of `equivariance` at the same shifts, not one of its own."""
+    network = untrained()
+    found = shift(network, digits, radius=1).arrays
+    other = equivariance(network, digits, shifts=EVERY, images=0)
+    mine = relative(found["logit_change"], found["logits"])
+    assert np.allclose(mine, other.samples["logit_error"], rtol=1e-4)
+    embedded = relative(found["embedding_change"], found["embedding"])
+    before = other.arrays["layers"].tolist().index("7") - 1  # what goes into the linear layer
+    assert other.arrays["kinds"][before] == "vector"
+    assert np.allclose(embedded, other.arrays["in_place"][:, :, before].mean(axis=1), rtol=1e-4)
+    assert mine.mean() > 0.2
+
+
+def test_both_probes_agree_on_an_untrained_network(digits):
+    found = shift(untrained(), digits, radius=1)
+    assert found.samples["pair_consistency[radius=1]"].mean() > 0.9
+    check_error(measures.relative_error, digits)
+
+
+def test_that_check_kills_the_spread_of_the_components(digits):
+    """Mutant: the vector about its own mean, which rewards one that is the same for all images."""
+
+    def own(change, vectors):
+        about = np.linalg.norm(vectors - vectors.mean(axis=1, keepdims=True), axis=1)
+        return measures.mean_elsewhere(change) / about
+
+    with pytest.raises(AssertionError):
+        check_error(own, digits)
+
+
+def test_shards_add_up_to_the_same_error(lenet, digits):
+    """Numerators and vectors are kept, so the mean is that over all images, whatever the shards."""
+    whole = shift(lenet, digits, radius=1).arrays
+    parts = [
+        shift(lenet, digits.subset(rows), radius=1).arrays for rows in (range(5), range(5, 12))
+    ]
+    for name, change in (("logits", "logit_change"), ("embedding", "embedding_change")):
+        joined = [np.concatenate([p[key] for p in parts]) for key in (change, name)]
+        found = measures.relative_error(*joined)
+        true = measures.relative_error(whole[change], whole[name])
+        assert np.allclose(found, true, rtol=1e-4)
+        apart = [measures.relative_error(p[change], p[name]) for p in parts]
+        assert not np.allclose(np.concatenate(apart), true, rtol=1e-2)
 
 
 def test_crop_looks_at_larger_pictures(lenet):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from robustlab import statistics
+from robustlab.errors import BadRequest
 from robustlab.reporting.invariance import shift_pictures as pictures
 from robustlab.reporting.invariance import shift_words as words
 from robustlab.reporting.invariance import shifts as part
@@ -116,12 +117,28 @@ def check_table(tree, run):
             assert cells[3] == str(group.rate(f"worst_of_k_accuracy[radius={radius}]"))
             assert cells[4] == str(statistics.rate(right.all((1, 2))))
             assert cells[5] == str(statistics.bootstrap_mean(pairs_of_shifts(prediction)))
-            assert cells[6] == str(
+            relative = {
+                "logits": (cells[6], cells[7]),
+                "embedding": (cells[8], cells[9]),
+            }
+            for name, told in relative.items():
+                vectors = group.outcome.arrays[name].astype(float)
+                change = group.outcome.arrays[f"{name.removesuffix('s')}_change"][:, inner, inner]
+                about = [np.linalg.norm(v - vectors.mean(0)) for v in vectors]
+                m = change[0].size - 1  # the middle is 0
+                error = [c.sum() / m / a for c, a in zip(change, about, strict=True)]
+                other = [
+                    np.mean([np.linalg.norm(w - v) for j, w in enumerate(vectors) if j != i]) / a
+                    for i, (v, a) in enumerate(zip(vectors, about, strict=True))
+                ]
+                for cell, values in zip(told, (error, other), strict=True):
+                    assert cell == words.number_text(statistics.bootstrap_mean(values))
+            assert cells[10] == str(
                 statistics.bootstrap_mean(
                     (prediction[:, :, 1:] != prediction[:, :, :-1]).mean((1, 2))
                 )
             )
-            assert cells[7] == str(
+            assert cells[11] == str(
                 statistics.bootstrap_mean((prediction[:, 1:] != prediction[:, :-1]).mean((1, 2)))
             )
 
@@ -147,6 +164,10 @@ MUTANTS = {
     "right at any shift": (
         "right_everywhere",
         lambda p, y: (p == np.asarray(y)[:, None, None]).any((1, 2)),
+    ),
+    "about its own mean": (
+        "_about_mean",
+        lambda v: np.linalg.norm(v - v.mean(axis=1, keepdims=True), axis=1).astype(float),
     ),
     "a wider middle": ("centre", lambda maps, radius: maps),
 }
@@ -285,14 +306,13 @@ def test_several_modes_and_a_period(make):
         probes=[
             {"radius": 2, "mode": "zero"},
             {"radius": 3, "mode": "canvas", "subpixel": 2},
-            {"radius": 2, "mode": "circular"},  # refused: makes no circle
         ],
         shard=6,
     )
     assert [g.plan["params"]["mode"] for g in several.groups] == ["zero", "canvas"]
     assert "Accuracy at each shift, mode canvas" in several.told.body
-    failed = [f.error for g in several.story.evidence.groups for f in g.failures]
-    assert any("meaningless here" in error for error in failed)
+    with pytest.raises(BadRequest, match="meaningless here"):
+        make(("small",), probes=[{"radius": 2, "mode": "circular"}])  # makes no circle
 
 
 def test_lines_mark_whole_periods():

@@ -22,6 +22,9 @@ __all__ = ["Pair", "Shifts", "pairs_of"]
 
 Array = NDArray[Any]
 
+# The vectors of unshifted images, and how far shifts move them.
+_CHANGES = {"logits": "logit_change", "embedding": "embedding_change"}
+
 
 @dataclass(frozen=True)
 class Shifts:
@@ -117,23 +120,31 @@ class Shifts:
         return statistics.bootstrap_mean(measures.step_mean(inner, axis))
 
     def error(self, name: str, radius: int) -> Rate:
-        """Logit or embedding error; not measured where there is none."""
+        """Error of the ``"logits"`` or the ``"embedding"``, relative to the spread over all images;
+        not measured where there is none.
+        """
         assert self.group.outcome is not None
-        if name not in self.group.outcome.arrays:
+        changes = _CHANGES[name]
+        if changes not in self.group.outcome.arrays:
             return Rate(math.nan, math.nan, math.nan, 0)
-        values = measures.mean_elsewhere(measures.centre(self.array(name), radius))
-        return statistics.bootstrap_mean(values)
+        inner = measures.centre(self.array(changes), radius)
+        return statistics.bootstrap_mean(measures.relative_error(inner, self.array(name)))
 
-    @property
-    def unrelated(self) -> Rate:
-        """The logit error between each image and the next, as if one were a shift of the other."""
-        logits = self.array("logits").astype(np.float64)
-        if self.n < 2:
+    def unrelated(self, name: str) -> Rate:
+        """The same error between two images of the data, mean over all pairs."""
+        assert self.group.outcome is not None
+        if _CHANGES[name] not in self.group.outcome.arrays:
             return Rate(math.nan, math.nan, math.nan, 0)
-        energy = np.linalg.norm(logits - logits.mean(axis=1, keepdims=True), axis=1)
-        apart = np.linalg.norm(np.roll(logits, -1, axis=0) - logits, axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return statistics.bootstrap_mean(apart / energy)
+        return self._unrelated[name]
+
+    @cached_property
+    def _unrelated(self) -> dict[str, Rate]:
+        assert self.group.outcome is not None
+        return {
+            name: statistics.bootstrap_mean(measures.unrelated_error(self.array(name)))
+            for name, changes in _CHANGES.items()
+            if changes in self.group.outcome.arrays
+        }
 
     @property
     def accuracy(self) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from robustlab.reporting.section import Story
 from robustlab.statistics import Rate
 from robustlab.verdict import ALPHA, code, p_text, plural
 
-__all__ = ["compared", "number_text", "rate_text", "sentences", "title"]
+__all__ = ["compared", "error_text", "number_text", "rate_text", "sentences", "title"]
 
 _COST = "an untrained network can be 100 % consistent and useless"
 
@@ -68,8 +68,8 @@ def sentences(story: Story, found: Sequence[Shifts]) -> list[str]:
         told.append(f"All images are of class {code(name)}: nothing is known of the others.")
     useless = [s for s in found if s.consistency(s.radius).value - s.clean.value > 0.2]
     told += [
-        f"{code(s.backbone)} is consistent ({rate_text(s.consistency(s.radius))}) and often wrong "
-        f"({s.clean} right): consistency alone says nothing, {_COST}."
+        f"{code(s.backbone)} is consistent ({rate_text(s.consistency(s.radius))}; {error_text(s)}) "
+        f"and often wrong ({s.clean} right): consistency alone says nothing, {_COST}."
         for s in useless
     ]
     return told
@@ -78,6 +78,12 @@ def sentences(story: Story, found: Sequence[Shifts]) -> list[str]:
 def rate_text(rate: Rate) -> str:
     """A rate with its interval; the mean of one image has none."""
     return f"{100 * rate.value:.1f} %" if rate.n and math.isnan(rate.low) else str(rate)
+
+
+def error_text(one: Shifts) -> str:
+    """What consistency does not see: how far shifts move the logits, beside another image."""
+    error, other = one.error("logits", one.radius), one.unrelated("logits")
+    return f"logit error {number_text(error)}, between unrelated images {number_text(other)}"
 
 
 def number_text(rate: Rate) -> str:

@@ -17,6 +17,7 @@ from robustlab.reporting.invariance import shift_drawing as drawing
 from robustlab.reporting.invariance import shift_pictures as pictures
 from robustlab.reporting.invariance.shift_found import Shifts
 from robustlab.reporting.invariance.shift_words import (
+    error_text,
     number_text,
     rate_text,
     sentences,
@@ -174,15 +175,24 @@ def _along(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]
 
 def _scatter(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]:
     alt = "; ".join(
-        f"{s.backbone}: accuracy {s.clean}, consistency {rate_text(s.consistency(s.radius))}"
+        f"{s.backbone}: accuracy {s.clean}, consistency {rate_text(s.consistency(s.radius))}, "
+        f"{error_text(s)}"
         for s in found
     )
     draw = drawing.both(
         lambda width, p: drawing.scatter(story, found, width, p, alt), f"{prefix}-scatter"
     )
-    rows = [[s.backbone, *_triple(s.clean), *_triple(s.consistency(s.radius))] for s in found]
-    head = ["backbone", "accuracy", "low", "high", "consistency", "low", "high"]
-    return {"drawing": draw, "head": head, "rows": rows}
+    rows = [
+        [
+            *(s.backbone, *_triple(s.clean), *_triple(s.consistency(s.radius))),
+            *(*_triple(s.error("logits", s.radius)), *_triple(s.unrelated("logits"))),
+        ]
+        for s in found
+    ]
+    measured = ("accuracy", "consistency", "logit error", "unrelated logit error")
+    head = ["backbone", *(word for name in measured for word in (name, "low", "high"))]
+    errors = [(s.backbone, rate_text(s.consistency(s.radius)), error_text(s)) for s in found]
+    return {"drawing": draw, "head": head, "rows": rows, "errors": errors}
 
 
 def _triple(rate: Rate) -> list[float | str]:
@@ -236,7 +246,9 @@ def _row(one: Shifts, radius: int) -> dict[str, Any]:
         "consistency": rate_text(one.consistency(radius)),
         "changes": [rate_text(one.change(radius, axis)) for axis in ("x", "y", "diagonal")],
         "dp": number_text(one.moved(radius, "diagonal")),
-        "logit": number_text(one.error("logit_error", radius)),
-        "embedding": number_text(one.error("embedding_error", radius)),
-        "unrelated": number_text(one.unrelated),
+        "errors": [
+            number_text(rate)
+            for name in ("logits", "embedding")
+            for rate in (one.error(name, radius), one.unrelated(name))
+        ],
     }
