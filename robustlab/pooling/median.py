@@ -22,4 +22,6 @@ class Median(Window):
     def over(self, values: Tensor, seen: Tensor | None) -> Tensor:
         if seen is None:
             return values.median(0).values
-        return values.masked_fill(~seen, math.nan).nanmedian(0).values
+        middle = values.masked_fill(~seen, math.nan).nanmedian(0).values
+        # NaN stands for "past the edge" above; one that is seen must come out, as of any window.
+        return middle.masked_fill((values.isnan() & seen).any(0), math.nan)
