@@ -146,7 +146,7 @@ def test_type_check_kills(monkeypatch):
     ("name", "told"),
     [
         ("pgdd", "unknown attack or probe 'pgdd'; did you mean 'pgd'?"),
-        ("xxxxxx", "there is apgd, apgdt, autoattack, bim,"),
+        ("xxxxxx", "there is anatomy, apgd, apgdt, attribution, autoattack,"),
         ("foolbox:L2CarliniWagner", "did you mean 'L2CarliniWagnerAttack'?"),
         ("fulbox:L2", "unknown attack or probe 'fulbox:L2'"),
         ("./nowhere.py:x", "./nowhere.py is not a file; write ./mine.py:name, seen from"),

@@ -14,8 +14,8 @@ from robustlab.errors import BadRequest
 from robustlab.suite import BackboneSpec, ProbeSpec, Suite, load_suite, shipped_suites
 
 SUITES = [
-    *("autoattack", "blackbox", "l0", "l1", "l2", "linf", "quick", "spatial", "standard"),
-    "transfer",
+    *("anatomy", "autoattack", "blackbox", "filters", "l0", "l1", "l2", "linf", "pooling"),
+    *("quick", "spatial", "standard", "transfer", "twins"),
 ]
 
 # Round trip -----------------------------------------------------------------------------------
