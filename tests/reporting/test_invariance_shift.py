@@ -35,7 +35,7 @@ def small(name, seed):
     torch.manual_seed(seed)
     layers = [nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 14 * 14, 10)]
     module = nn.Sequential(*layers)
-    module[3].weight.data *= 4
+    module[3].weight.data *= 0 if name.startswith("constant") else 4
     return Backbone(module.eval(), input_shape=(1, 32, 32), classes=10, name=name)
 
 
@@ -113,10 +113,10 @@ def check_table(tree, run):
             right = prediction == labels[:, None, None]
             cells = found[group.backbone, radius]
             assert cells[1] == str(statistics.rate(right[:, radius, radius]))
-            assert cells[2] == str(statistics.bootstrap_mean(right.mean((1, 2))))
+            assert cells[2] == str(statistics.mean_share(right.mean((1, 2))))
             assert cells[3] == str(group.rate(f"worst_of_k_accuracy[radius={radius}]"))
             assert cells[4] == str(statistics.rate(right.all((1, 2))))
-            assert cells[5] == str(statistics.bootstrap_mean(pairs_of_shifts(prediction)))
+            assert cells[5] == str(statistics.mean_share(pairs_of_shifts(prediction)))
             relative = {
                 "logits": (cells[6], cells[7]),
                 "embedding": (cells[8], cells[9]),
@@ -134,12 +134,10 @@ def check_table(tree, run):
                 for cell, values in zip(told, (error, other), strict=True):
                     assert cell == words.number_text(statistics.bootstrap_mean(values))
             assert cells[10] == str(
-                statistics.bootstrap_mean(
-                    (prediction[:, :, 1:] != prediction[:, :, :-1]).mean((1, 2))
-                )
+                statistics.mean_share((prediction[:, :, 1:] != prediction[:, :, :-1]).mean((1, 2)))
             )
             assert cells[11] == str(
-                statistics.bootstrap_mean((prediction[:, 1:] != prediction[:, :-1]).mean((1, 2)))
+                statistics.mean_share((prediction[:, 1:] != prediction[:, :-1]).mean((1, 2)))
             )
 
 
@@ -324,3 +322,15 @@ def test_lines_mark_whole_periods():
 
 def test_nothing_to_tell(run):
     assert part.shift(run.story, []) is None
+
+
+def test_no_interval_of_a_share_is_without_width(make):
+    """Of networks that answer alike at every shift: 100 % of 14 is no certainty."""
+    same = make(("constant", "constant too"))
+    one = Shifts(same.groups[0])
+    assert one.consistency(RADIUS) == statistics.wilson(N, N)
+    assert one.change(RADIUS, "x") == statistics.wilson(0, N)
+    assert "[100.0, 100.0]" not in same.told.body
+    assert "[0.0, 0.0]" not in same.told.body
+    found = same.groups[0].rate(f"pair_consistency[radius={RADIUS}]")
+    assert found == statistics.wilson(N, N)

@@ -91,17 +91,8 @@ def _table(story: Story, group: Group) -> dict[str, Any] | None:
 
 
 def mean_error(wrong: NDArray[np.bool_]) -> Rate:
-    """Mean of the errors of each image, bool [n, versions], with a bootstrap over images.
-
-    Where no image is ever wrong, or each always, a bootstrap has no width. Then the interval is
-    Wilson's for the share of images that are wrong at least once, or right at least once: the mean
-    error is no larger, or no smaller.
-    """
-    found = statistics.bootstrap_mean(wrong.mean(axis=1))
-    if not wrong.any() or wrong.all():
-        bound = statistics.rate(wrong.any(axis=1))
-        return Rate(found.value, bound.low, bound.high, found.n)
-    return found
+    """Mean of the errors of each image, bool [n, versions]; intervals resample images."""
+    return statistics.mean_share(wrong.mean(axis=1))
 
 
 def _rates(wrong: NDArray[np.bool_]) -> list[Rate]:
