@@ -27,14 +27,18 @@ def corruptions(story: Story, groups: Sequence[Group]) -> Told | None:
     if not told:
         return None
     outcome = next(g.outcome for g in groups if g.outcome is not None)
-    strips = [(_words(p.name), *tiles(p.pixels, SEVERITIES)) for p in outcome.pictures]
+    # Each shard hands over its own first image: one is shown, the first of the whole run.
+    pictures = {p.name: p for p in reversed(outcome.pictures)}
+    first = outcome.pictures[0].caption if outcome.pictures else ""
+    shown = [p for p in outcome.pictures if pictures[p.name] is p and p.caption == first]
+    strips = [(_words(p.name), *tiles(p.pixels, SEVERITIES)) for p in shown]
     body = render(
         "corruptions.html",
         story,
         tables=told,
         severities=range(1, SEVERITIES + 1),
         strips=strips,
-        image=outcome.pictures[0].caption if outcome.pictures else "",
+        image=first,
         notes=list(dict.fromkeys(n for g in groups if g.outcome for n in g.outcome.notes)),
         head=["backbone", "corruption", "severity", "error", "low", "high", "n"],
         data=[row for one in told for row in one["data"]],
