@@ -280,6 +280,21 @@ def test_hostile_names_stay_text(tree, run):
     assert "49" not in run.told.title
 
 
+def arrows(body):
+    """Arrows of the wide scatter, each in the ink of the page's theme."""
+    return re.findall(r'id="shift-0-scatter-w-arrow-\d+">\s*<path[^>]*stroke: currentColor', body)
+
+
+def test_arrows_lead_from_the_first_to_each_other(make, run):
+    three = make(("small", "second", "third"), n=6)
+    assert len(arrows(three.told.body)) == 2
+    assert "the first of the run" in three.told.body
+    assert len(arrows(run.told.body)) == 1
+    alone = make(("small",), n=6)
+    assert not arrows(alone.told.body)
+    assert "the first of the run" not in alone.told.body
+
+
 def test_the_title_tells_the_worst_and_the_best(run):
     for group in run.groups:
         right = group.outcome.arrays["prediction"] == run.data.labels[:, None, None]
