@@ -280,6 +280,51 @@ def test_hostile_names_stay_text(tree, run):
     assert "49" not in run.told.title
 
 
+def check_ranking(sentence, run):
+    """Every backbone, best first, with its interval; then whether clean accuracy differs."""
+    rates, clean = {}, {}
+    for group in run.groups:
+        right = group.outcome.arrays["prediction"] == run.data.labels[:, None, None]
+        rates[group.backbone] = statistics.rate(right.all((1, 2)))
+        clean[group.backbone] = right[:, RADIUS, RADIUS]
+    order = sorted(rates, key=lambda name: (-rates[name].value, name))
+    told = ", ".join(f"{words.code(name)} {rates[name]}" for name in order)
+    assert f": {told}; unshifted, " in sentence
+    pairs = list(itertools.combinations(clean, 2))
+    p = words.holm([statistics.mcnemar(clean[a], clean[b]).p for a, b in pairs])
+    if min(p) >= 0.05:
+        assert "unshifted, no difference is established" in sentence
+        assert words.p_text(min(p)) in sentence
+        return
+    gaps = [
+        (abs(clean[a].mean() - clean[b].mean()), a, b)
+        for (a, b), one in zip(pairs, p, strict=True)
+        if one < 0.05
+    ]
+    for name in max(gaps)[1:]:
+        assert (
+            f"{words.code(name)} {statistics.rate(clean[name])}" in sentence.split("unshifted")[1]
+        )
+
+
+def test_the_page_opens_with_the_whole_ranking(make, run):
+    three = make(("lenet5-max@digits", "small", "other"))
+    assert "largest established difference" in three.told.lead[0]
+    same = make(("small", "second", "third"), n=6)
+    assert "no difference is established" in same.told.lead[0]
+    for one in (run, three, same):
+        check_ranking(one.told.lead[0], one)
+        assert "under attack" not in one.told.lead[0]
+
+
+def test_that_check_kills_a_ranking_of_two(make):
+    """Mutant: the best and the worst alone."""
+    three = make(("small", "second", "third"), n=6)
+    found = [Shifts(g) for g in three.groups]
+    with pytest.raises(AssertionError):
+        check_ranking(words.ranking(three.story, found[:2]), three)
+
+
 def arrows(body):
     """Arrows of the wide scatter, each in the ink of the page's theme."""
     return re.findall(r'id="shift-0-scatter-w-arrow-\d+">\s*<path[^>]*stroke: currentColor', body)
