@@ -71,7 +71,7 @@ def test_the_opening_keeps_intervals_and_what_attacks_found(parse, shifts_first)
     assert re.search(rf"{rates[0]} \[[\d.]+, [\d.]+\]", words)
     assert "upper bound" in words
     evidence, verdict = Evidence(shifts_first), reach_verdict(Evidence(shifts_first))
-    (lead,) = (line for line in words.split(". ") if "Right at every shift" in line)
+    (lead,) = (line for line in words.split(". ") if "under attack" in line)
     for name in TWINS:
         left = evidence.robust(name, verdict.norm, verdict.eps)
         assert f"{name} {left}" in lead.split("under attack")[1]
