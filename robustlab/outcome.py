@@ -44,11 +44,13 @@ class Metric:
 
     ``among`` names a bool column that selects the images counted (the denominator); ``negate``
     counts the images where the column is false. Bool columns give rates, float columns means.
+    ``share`` says that the values are shares in [0, 1], so that a mean of 0 or 1 has an interval.
     """
 
     column: str
     among: str | None = None
     negate: bool = False
+    share: bool = False
 
 
 Level = Literal["red", "amber", "green"]

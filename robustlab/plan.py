@@ -137,7 +137,7 @@ def make_plan(
     _refuse_twins([b.name for b in backbones])
     cells = []
     for backbone in backbones:
-        backbone.accepts(data)
+        _check_data(probes, backbone, data)
         for bound in probes:
             _check_attack(suite, bound, backbone)
             _check_probe(suite, bound, backbone, data)
@@ -295,6 +295,24 @@ def _refuse_twins(names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise BadRequest(f"two backbones are called {name!r}; give one of them another name")
+
+
+def _check_data(probes: Sequence[Bound], backbone: Backbone, data: Data) -> None:
+    """All probes of a run look at the same images, the clean ones among them; of larger pictures
+    only a call of its own can take windows.
+    """
+    try:
+        backbone.accepts(data)
+    except BadRequest as error:
+        size, given = backbone.input_shape, data.shape
+        larger = size[0] == given[0] and size[1] <= given[1] and size[2] <= given[2]
+        if size == given or not larger or not any(b.params.get("mode") == "crop" for b in probes):
+            raise
+        raise BadRequest(
+            f"{error}. Mode 'crop' takes windows of larger pictures, which a run cannot give it, "
+            "for its other probes see the same images; call it directly: "
+            "robustlab.invariance.shift.shift(backbone, data, mode='crop')"
+        ) from None
 
 
 def _check_attack(suite: Suite, bound: Bound, backbone: Backbone) -> None:

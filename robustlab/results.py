@@ -68,13 +68,16 @@ class Group:
 
 
 def measure(outcome: Outcome, metric: Metric) -> Rate:
-    """A bool column becomes a Wilson rate, any other a mean with a bootstrap over images."""
+    """A bool column becomes a Wilson rate, any other a mean with a bootstrap over images.
+
+    Of shares that are all 0 or all 1 the interval is Wilson's too: see `statistics.mean_share`.
+    """
     column: NDArray[Any] = np.asarray(outcome.samples[metric.column])
     if metric.among is not None:
         column = column[np.asarray(outcome.samples[metric.among], dtype=bool)]
     if column.dtype.kind == "b":
         return statistics.rate(~column if metric.negate else column)
-    return statistics.bootstrap_mean(column)
+    return statistics.mean_share(column) if metric.share else statistics.bootstrap_mean(column)
 
 
 class Results:

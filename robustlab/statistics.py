@@ -22,6 +22,7 @@ __all__ = [
     "bootstrap_mean",
     "clopper_pearson",
     "mcnemar",
+    "mean_share",
     "mean_t",
     "median",
     "paired_t",
@@ -177,6 +178,24 @@ def bootstrap_mean(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Rate(mean, min(float(low), mean), max(float(high), mean), n)
+
+
+def mean_share(values: ArrayLike) -> Rate:
+    """Mean of [n] shares in [0, 1], one an image (of its shifts, say); intervals resample images.
+
+    Where all are 0 or all are 1 a bootstrap has no width. The interval is then Wilson's for the
+    share of images that are above 0, or at 1: the mean is no larger, or no smaller.
+
+    Raises:
+        ValueError: a value that is no share.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    array = array[np.isfinite(array)]
+    if array.size and not -1e-9 <= array.min() <= array.max() <= 1 + 1e-9:
+        raise ValueError(f"shares lie in [0, 1], not from {array.min()} to {array.max()}")
+    if array.size and (not array.any() or bool((array == 1).all())):
+        return rate(array == 1)
+    return bootstrap_mean(array)
 
 
 def median(values: ArrayLike, confidence: float = 0.95) -> Rate:

@@ -418,3 +418,18 @@ def test_a_users_probe_may_refuse_too(tmp_path):
                 make_plan(suite)
         else:
             assert make_plan(suite).cells
+
+
+def test_crop_of_larger_pictures_is_sent_to_the_direct_call():
+    rng = np.random.default_rng(0)
+    large = robustlab.Data(rng.integers(0, 256, (3, 1, 40, 40), np.uint8), [1, 2, 3], classes=10)
+    crop = replace(TEN, take=None, probes=(ProbeSpec("shift", {"radius": 4, "mode": "crop"}),))
+    with pytest.raises(BadRequest, match=r"robustlab\.invariance\.shift\.shift\(backbone, data"):
+        make_plan(crop, data=large)
+    from robustlab.invariance.shift import shift  # what the message names
+
+    backbone = robustlab.load_backbone("mlp@digits")
+    assert len(shift(backbone, large, radius=4, mode="crop").samples["clean_correct"]) == 3
+    zero = replace(crop, probes=(ProbeSpec("shift", {"radius": 4}),))
+    with pytest.raises(BadRequest, match=r"resize them$"):
+        make_plan(zero, data=large)

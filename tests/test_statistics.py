@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from robustlab import statistics
+from robustlab.outcome import Metric, Outcome
+from robustlab.results import measure
 from robustlab.statistics import (
     Rate,
     bootstrap_mean,
@@ -312,3 +314,24 @@ MEDIANS = {
 def test_the_check_of_medians_kills(mutant):
     with pytest.raises(AssertionError):
         check_median(MEDIANS[mutant])
+
+
+def test_a_mean_of_shares_has_an_interval_at_0_and_1():
+    none, every = statistics.mean_share(np.zeros(30)), statistics.mean_share(np.ones(30))
+    assert none == statistics.wilson(0, 30)
+    assert every == statistics.wilson(30, 30)
+    some = np.array([0.0, 0.5, 1.0, 1.0])
+    assert statistics.mean_share(some) == statistics.bootstrap_mean(some)
+    halves = statistics.mean_share(np.full(5, 0.5))
+    assert halves.value == 0.5
+    assert statistics.mean_share([]).n == 0
+    with pytest.raises(ValueError, match="shares"):
+        statistics.mean_share([0.0, 1.5])
+
+
+def test_the_summary_measures_shares_so():
+    columns = {"steady": np.ones(30), "moved": np.zeros(30)}
+    outcome = Outcome(columns)
+    assert measure(outcome, Metric("steady", share=True)) == statistics.wilson(30, 30)
+    assert measure(outcome, Metric("moved", share=True)) == statistics.wilson(0, 30)
+    assert measure(outcome, Metric("moved")).high == 0  # a distance knows no largest value

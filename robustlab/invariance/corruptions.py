@@ -81,8 +81,8 @@ def corruptions(
         metrics={
             "clean_accuracy": Metric("clean_correct"),
             "worst_case_accuracy": Metric("worst_case_correct"),
-            "mean_error": Metric("mean_error"),
-            **{f"error[{kind}]": Metric(f"error[{kind}]") for kind in chosen},
+            "mean_error": Metric("mean_error", share=True),
+            **{f"error[{kind}]": Metric(f"error[{kind}]", share=True) for kind in chosen},
         },
         notes=_notes(data, len(chosen)),
         cost={"forward": float(len(data) * (1 + len(cells))), "backward": 0.0},

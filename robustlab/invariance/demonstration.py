@@ -200,7 +200,7 @@ def demonstration(backbone: Backbone, data: Data) -> Outcome:
     return Outcome(
         samples,
         arrays={"counts": np.stack(list(counts.values()), axis=1), **_examples(data, width)},
-        metrics={name: Metric(name) for name in samples},
+        metrics={name: Metric(name, share=True) for name in samples},
         cost={"forward": 0.0, "backward": 0.0},
     )
 

@@ -138,7 +138,7 @@ def shift(
         passes += line.passes
         arrays |= {"line_prediction": line.prediction, "line_probability": line.probability}
         samples |= {"subpixel_change": line.changed, "subpixel_dp": line.dp}
-        metrics |= {name: Metric(name) for name in ("subpixel_change", "subpixel_dp")}
+        metrics |= {n: Metric(n, share=True) for n in ("subpixel_change", "subpixel_dp")}
     arrays |= _pictures(backbone, data, maps, radius, mode, pictures)
     return Outcome(
         samples,
@@ -174,9 +174,12 @@ def _columns(
         found = _within(data, maps, within, draws, seed)
         samples |= {f"{name}[radius={within}]": column for name, column in found.items()}
         for name in found:
-            metrics[f"{name}[radius={within}]"] = Metric(f"{name}[radius={within}]")
+            share = name not in ("logit_change", "embedding_change")
+            metrics[f"{name}[radius={within}]"] = Metric(f"{name}[radius={within}]", share=share)
         stays = f"reference_consistency[radius={within}]"
-        metrics[f"consistency_of_correct[radius={within}]"] = Metric(stays, "clean_correct")
+        metrics[f"consistency_of_correct[radius={within}]"] = Metric(
+            stays, "clean_correct", share=True
+        )
     return samples, metrics
 
 

@@ -19,7 +19,7 @@ def opening_with(story: Story, first: Section) -> Section:
     what the attacks found.
     """
     short = re.sub(r" \[[^\]]*\]", "", first.title)  # intervals stand in the sentence below
-    return _opening(story, short, (f"{first.title}.", *first.lead))
+    return _opening(story, short, first.lead or (f"{first.title}.",))
 
 
 def _opening(story: Story, title: str, before: tuple[str, ...]) -> Section:

@@ -35,7 +35,7 @@ def small(name, seed):
     torch.manual_seed(seed)
     layers = [nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 14 * 14, 10)]
     module = nn.Sequential(*layers)
-    module[3].weight.data *= 4
+    module[3].weight.data *= 0 if name.startswith("constant") else 4
     return Backbone(module.eval(), input_shape=(1, 32, 32), classes=10, name=name)
 
 
@@ -113,10 +113,10 @@ def check_table(tree, run):
             right = prediction == labels[:, None, None]
             cells = found[group.backbone, radius]
             assert cells[1] == str(statistics.rate(right[:, radius, radius]))
-            assert cells[2] == str(statistics.bootstrap_mean(right.mean((1, 2))))
+            assert cells[2] == str(statistics.mean_share(right.mean((1, 2))))
             assert cells[3] == str(group.rate(f"worst_of_k_accuracy[radius={radius}]"))
             assert cells[4] == str(statistics.rate(right.all((1, 2))))
-            assert cells[5] == str(statistics.bootstrap_mean(pairs_of_shifts(prediction)))
+            assert cells[5] == str(statistics.mean_share(pairs_of_shifts(prediction)))
             relative = {
                 "logits": (cells[6], cells[7]),
                 "embedding": (cells[8], cells[9]),
@@ -134,12 +134,10 @@ def check_table(tree, run):
                 for cell, values in zip(told, (error, other), strict=True):
                     assert cell == words.number_text(statistics.bootstrap_mean(values))
             assert cells[10] == str(
-                statistics.bootstrap_mean(
-                    (prediction[:, :, 1:] != prediction[:, :, :-1]).mean((1, 2))
-                )
+                statistics.mean_share((prediction[:, :, 1:] != prediction[:, :, :-1]).mean((1, 2)))
             )
             assert cells[11] == str(
-                statistics.bootstrap_mean((prediction[:, 1:] != prediction[:, :-1]).mean((1, 2)))
+                statistics.mean_share((prediction[:, 1:] != prediction[:, :-1]).mean((1, 2)))
             )
 
 
@@ -282,6 +280,66 @@ def test_hostile_names_stay_text(tree, run):
     assert "49" not in run.told.title
 
 
+def check_ranking(sentence, run):
+    """Every backbone, best first, with its interval; then whether clean accuracy differs."""
+    rates, clean = {}, {}
+    for group in run.groups:
+        right = group.outcome.arrays["prediction"] == run.data.labels[:, None, None]
+        rates[group.backbone] = statistics.rate(right.all((1, 2)))
+        clean[group.backbone] = right[:, RADIUS, RADIUS]
+    order = sorted(rates, key=lambda name: (-rates[name].value, name))
+    told = ", ".join(f"{words.code(name)} {rates[name]}" for name in order)
+    assert f": {told}; unshifted, " in sentence
+    pairs = list(itertools.combinations(clean, 2))
+    p = words.holm([statistics.mcnemar(clean[a], clean[b]).p for a, b in pairs])
+    if min(p) >= 0.05:
+        assert "unshifted, no difference is established" in sentence
+        assert words.p_text(min(p)) in sentence
+        return
+    gaps = [
+        (abs(clean[a].mean() - clean[b].mean()), a, b)
+        for (a, b), one in zip(pairs, p, strict=True)
+        if one < 0.05
+    ]
+    for name in max(gaps)[1:]:
+        assert (
+            f"{words.code(name)} {statistics.rate(clean[name])}" in sentence.split("unshifted")[1]
+        )
+
+
+def test_the_page_opens_with_the_whole_ranking(make, run):
+    three = make(("lenet5-max@digits", "small", "other"))
+    assert "largest established difference" in three.told.lead[0]
+    same = make(("small", "second", "third"), n=6)
+    assert "no difference is established" in same.told.lead[0]
+    for one in (run, three, same):
+        check_ranking(one.told.lead[0], one)
+        assert "under attack" not in one.told.lead[0]
+
+
+def test_that_check_kills_a_ranking_of_two(make):
+    """Mutant: the best and the worst alone."""
+    three = make(("small", "second", "third"), n=6)
+    found = [Shifts(g) for g in three.groups]
+    with pytest.raises(AssertionError):
+        check_ranking(words.ranking(three.story, found[:2]), three)
+
+
+def arrows(body):
+    """Arrows of the wide scatter, each in the ink of the page's theme."""
+    return re.findall(r'id="shift-0-scatter-w-arrow-\d+">\s*<path[^>]*stroke: currentColor', body)
+
+
+def test_arrows_lead_from_the_first_to_each_other(make, run):
+    three = make(("small", "second", "third"), n=6)
+    assert len(arrows(three.told.body)) == 2
+    assert "the first of the run" in three.told.body
+    assert len(arrows(run.told.body)) == 1
+    alone = make(("small",), n=6)
+    assert not arrows(alone.told.body)
+    assert "the first of the run" not in alone.told.body
+
+
 def test_the_title_tells_the_worst_and_the_best(run):
     for group in run.groups:
         right = group.outcome.arrays["prediction"] == run.data.labels[:, None, None]
@@ -324,3 +382,15 @@ def test_lines_mark_whole_periods():
 
 def test_nothing_to_tell(run):
     assert part.shift(run.story, []) is None
+
+
+def test_no_interval_of_a_share_is_without_width(make):
+    """Of networks that answer alike at every shift: 100 % of 14 is no certainty."""
+    same = make(("constant", "constant too"))
+    one = Shifts(same.groups[0])
+    assert one.consistency(RADIUS) == statistics.wilson(N, N)
+    assert one.change(RADIUS, "x") == statistics.wilson(0, N)
+    assert "[100.0, 100.0]" not in same.told.body
+    assert "[0.0, 0.0]" not in same.told.body
+    found = same.groups[0].rate(f"pair_consistency[radius={RADIUS}]")
+    assert found == statistics.wilson(N, N)

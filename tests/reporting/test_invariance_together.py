@@ -11,9 +11,11 @@ import pytest
 
 import robustlab
 from robustlab import Suite
+from robustlab.evidence import Evidence
 from robustlab.reporting.invariance.both import SHIFTS, both
 from robustlab.reporting.section import Story
 from robustlab.suite import BackboneSpec, ProbeSpec
+from robustlab.verdict import reach_verdict
 
 TWINS = ("twin-strided@digits", "twin-blur@digits")
 SHIFT = ProbeSpec("shift", {"radius": 1, "mode": "circular"})
@@ -68,6 +70,11 @@ def test_the_opening_keeps_intervals_and_what_attacks_found(parse, shifts_first)
     words = section.words.replace("\u00a0", " ")
     assert re.search(rf"{rates[0]} \[[\d.]+, [\d.]+\]", words)
     assert "upper bound" in words
+    evidence, verdict = Evidence(shifts_first), reach_verdict(Evidence(shifts_first))
+    (lead,) = (line for line in words.split(". ") if "under attack" in line)
+    for name in TWINS:
+        left = evidence.robust(name, verdict.norm, verdict.eps)
+        assert f"{name} {left}" in lead.split("under attack")[1]
     assert "eps 0.0" in words
 
 

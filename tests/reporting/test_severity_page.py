@@ -224,6 +224,13 @@ def test_titles_carry_their_numbers(run, section):
     assert f"{shuffled} cut into 2 x 2 shuffled patches" in told[2].title
 
 
+def test_a_corruption_is_shown_once_whatever_the_shards(section, run):
+    outcome = groups(run, "corruptions")[0].outcome
+    assert len(outcome.pictures) == 3 * 2  # a strip a shard and kind
+    names = [h.words for h in section.all("h4")]
+    assert [names.count(name) for name in ("fog", "JPEG compression")] == [1, 1]
+
+
 def test_pictures_are_the_probes(section, run):
     """The tiles of the page put side by side are the strip of the probe."""
     import base64

@@ -27,14 +27,18 @@ def corruptions(story: Story, groups: Sequence[Group]) -> Told | None:
     if not told:
         return None
     outcome = next(g.outcome for g in groups if g.outcome is not None)
-    strips = [(_words(p.name), *tiles(p.pixels, SEVERITIES)) for p in outcome.pictures]
+    # Each shard hands over its own first image: one is shown, the first of the whole run.
+    pictures = {p.name: p for p in reversed(outcome.pictures)}
+    first = outcome.pictures[0].caption if outcome.pictures else ""
+    shown = [p for p in outcome.pictures if pictures[p.name] is p and p.caption == first]
+    strips = [(_words(p.name), *tiles(p.pixels, SEVERITIES)) for p in shown]
     body = render(
         "corruptions.html",
         story,
         tables=told,
         severities=range(1, SEVERITIES + 1),
         strips=strips,
-        image=outcome.pictures[0].caption if outcome.pictures else "",
+        image=first,
         notes=list(dict.fromkeys(n for g in groups if g.outcome for n in g.outcome.notes)),
         head=["backbone", "corruption", "severity", "error", "low", "high", "n"],
         data=[row for one in told for row in one["data"]],
@@ -91,17 +95,8 @@ def _table(story: Story, group: Group) -> dict[str, Any] | None:
 
 
 def mean_error(wrong: NDArray[np.bool_]) -> Rate:
-    """Mean of the errors of each image, bool [n, versions], with a bootstrap over images.
-
-    Where no image is ever wrong, or each always, a bootstrap has no width. Then the interval is
-    Wilson's for the share of images that are wrong at least once, or right at least once: the mean
-    error is no larger, or no smaller.
-    """
-    found = statistics.bootstrap_mean(wrong.mean(axis=1))
-    if not wrong.any() or wrong.all():
-        bound = statistics.rate(wrong.any(axis=1))
-        return Rate(found.value, bound.low, bound.high, found.n)
-    return found
+    """Mean of the errors of each image, bool [n, versions]; intervals resample images."""
+    return statistics.mean_share(wrong.mean(axis=1))
 
 
 def _rates(wrong: NDArray[np.bool_]) -> list[Rate]:

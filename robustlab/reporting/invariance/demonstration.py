@@ -48,7 +48,7 @@ def demonstration(story: Story, groups: Sequence[Group]) -> Told | None:
 
 
 def _rate(outcome: Outcome, name: str) -> Rate:
-    return statistics.bootstrap_mean(outcome.samples[f"changed[{name}]"])
+    return statistics.mean_share(outcome.samples[f"changed[{name}]"])
 
 
 def _counted(outcome: Outcome, kind: str) -> dict[str, Any]:

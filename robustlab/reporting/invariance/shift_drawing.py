@@ -70,9 +70,17 @@ def _span(rate: Rate) -> tuple[float, float]:
 
 
 def scatter(story: Story, found: Sequence[Shifts], width: int, prefix: str, alt: str) -> Markup:
-    """Clean accuracy to the right, pair consistency upwards, both with their intervals."""
+    """Clean accuracy to the right, pair consistency upwards, both with their intervals; a thin
+    arrow from the first backbone to each other one.
+    """
     with canvas(width, 340) as figure:
         axes = figure.subplots()
+        places = [(one.clean.value, one.consistency(one.radius).value) for one in found]
+        for number, place in enumerate(places[1:], 1):
+            arrow = {"arrowstyle": "-|>", "color": INK, "lw": 0.8, "shrinkA": 7, "shrinkB": 7}
+            drawn = axes.annotate("", place, places[0], arrowprops=arrow, zorder=4)
+            if drawn.arrow_patch is not None:
+                drawn.arrow_patch.set_gid(f"arrow-{number}")
         for one in found:
             style, x, y = story.styles[one.backbone], one.clean, one.consistency(one.radius)
             axes.errorbar(

@@ -103,21 +103,21 @@ class Shifts:
 
     def mean(self, radius: int) -> Rate:
         """Accuracy over all shifts; images are resampled, each with all its shifts."""
-        return statistics.bootstrap_mean(self.share(radius))
+        return statistics.mean_share(self.share(radius))
 
     def consistency(self, radius: int) -> Rate:
         inner = measures.centre(self.prediction, radius)
-        return statistics.bootstrap_mean(measures.pair_consistency(inner))
+        return statistics.mean_share(measures.pair_consistency(inner))
 
     def change(self, radius: int, axis: str) -> Rate:
         """P(top-1 changes) in a one-pixel step."""
         inner = measures.centre(self.prediction, radius)
-        return statistics.bootstrap_mean(measures.steps_changed(inner, axis))
+        return statistics.mean_share(measures.steps_changed(inner, axis))
 
     def moved(self, radius: int, axis: str) -> Rate:
         """Mean |dp| of a one-pixel step."""
         inner = measures.centre(self.array("dp"), radius)
-        return statistics.bootstrap_mean(measures.step_mean(inner, axis))
+        return statistics.mean_share(measures.step_mean(inner, axis))
 
     def error(self, name: str, radius: int) -> Rate:
         """Error of the ``"logits"`` or the ``"embedding"``, relative to the spread over all images;
@@ -158,7 +158,8 @@ class Pair:
 
     Attributes:
         clean, mean: points that the first is ahead, unshifted and over all shifts; intervals
-            resample the images, both backbones together.
+            resample the images, both backbones together. Where all images differ by the same there
+            is none (NaN): nothing was seen to vary.
         worst: exact McNemar on what stays right at every shift; p corrected over all pairs (Holm).
     """
 
@@ -181,7 +182,14 @@ def pairs_of(found: Sequence[Shifts]) -> list[Pair]:
         clean = first.column("clean_correct").astype(float) - second.column("clean_correct")
         share = first.share(radius) - second.share(radius)
         worst = statistics.mcnemar(first.everywhere(radius), second.everywhere(radius))
-        ahead = statistics.bootstrap_mean(clean), statistics.bootstrap_mean(share)
+        ahead = _ahead(clean), _ahead(share)
         made.append(Pair(first, second, *ahead, worst, worst.p))
     corrected = holm([one.worst.p for one in made])
     return [replace(one, p=p) for one, p in zip(made, corrected, strict=True)]
+
+
+def _ahead(apart: Array) -> Rate:
+    """Mean of paired differences [n], with an interval where they vary."""
+    found = statistics.bootstrap_mean(apart)
+    vary = len(np.unique(apart)) > 1
+    return found if vary else Rate(found.value, math.nan, math.nan, found.n)

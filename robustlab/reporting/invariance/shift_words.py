@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from robustlab import statistics
 from robustlab.reporting.gallery import class_name
 from robustlab.reporting.invariance.shift_found import Pair, Shifts, pairs_of
 from robustlab.reporting.section import Story
 from robustlab.statistics import Rate
-from robustlab.verdict import ALPHA, code, p_text, plural
+from robustlab.verdict import ALPHA, code, holm, p_text, plural
 
-__all__ = ["compared", "error_text", "number_text", "rate_text", "sentences", "title"]
+__all__ = ["compared", "error_text", "number_text", "ranking", "rate_text", "sentences", "title"]
 
 _COST = "an untrained network can be 100 % consistent and useless"
 
@@ -57,11 +58,60 @@ def compared(story: Story, pair: Pair, pairs: int) -> str:
     return f"{told}{'.' if pair.p < ALPHA else ', which chance explains as well.'}"
 
 
+def ranking(story: Story, found: Sequence[Shifts]) -> str:
+    """All backbones in one sentence: right at every shift, best first; what that costs on untouched
+    images, and what the attacks of the run leave of each.
+    """
+    ranked = sorted(found, key=lambda s: (-s.worst(s.radius).value, s.backbone))
+    stay = [f"{code(s.backbone)} {s.worst(s.radius)}" for s in ranked]
+    parts = [
+        f"Right at every shift {_where(found[0])} of {plural(found[0].n, story.evidence.noun)}: "
+        + ", ".join(stay)
+    ]
+    parts += _untouched_cost(found)
+    norm, eps = story.verdict.norm, story.verdict.eps
+    if eps is not None:
+        left = [(s.backbone, story.evidence.robust(s.backbone, norm, eps)) for s in ranked]
+        kept = [f"{code(name)} {rate}" for name, rate in left if rate.n]
+        if kept:
+            parts.append(f"under attack at {story.at} are right {', '.join(kept)}")
+    return f"{'; '.join(parts)}."
+
+
+def _untouched_cost(found: Sequence[Shifts]) -> list[str]:
+    """The largest established difference of clean accuracy, or that there is none."""
+    pairs = [
+        (pair, statistics.mcnemar(*(s.column("clean_correct") for s in (pair.first, pair.second))))
+        for pair in pairs_of(found)
+    ]
+    if not pairs:
+        return []
+    corrected = holm([paired.p for _, paired in pairs])
+    least = min(corrected)
+    told = [
+        (abs(pair.clean.value), pair, p)
+        for (pair, _), p in zip(pairs, corrected, strict=True)
+        if p < ALPHA
+    ]
+    test = f"exact McNemar{', Holm over all pairs' if len(pairs) > 1 else ''}"
+    if not told:
+        return [f"unshifted, no difference is established ({test}, least {p_text(least)})"]
+    _, pair, p = max(told, key=lambda one: one[0])
+    ends = sorted((pair.first, pair.second), key=lambda s: -s.clean.value)
+    return [
+        f"unshifted, the largest established difference is {code(ends[0].backbone)} "
+        f"{ends[0].clean} to {code(ends[1].backbone)} {ends[1].clean} ({test}, {p_text(p)})"
+    ]
+
+
 def sentences(story: Story, found: Sequence[Shifts]) -> list[str]:
-    """Comparisons of the best with each other one; a word on consistency and on one class."""
+    """The ranking; comparisons of the best with each other one; a word on consistency and on one
+    class.
+    """
     pairs = pairs_of(found)
     best = pairs[0].first.backbone if pairs else ""
-    told = [compared(story, p, len(pairs)) for p in pairs if p.first.backbone == best]
+    told = [ranking(story, found)]
+    told += [compared(story, p, len(pairs)) for p in pairs if p.first.backbone == best]
     classes = np.unique(found[0].labels)
     if len(classes) == 1:
         name = class_name(story, int(classes[0]))

@@ -42,7 +42,7 @@ def shift(story: Story, groups: Sequence[Group]) -> Told | None:
     if not blocks:
         return None
     told = [_block(story, found, f"shift-{place}") for place, found in enumerate(blocks)]
-    lead = tuple(sentences(story, blocks[0])[:1])
+    lead = tuple(sentences(story, blocks[0])[: 2 if len(blocks[0]) > 1 else 1])
     return Told(told[0]["title"], render("shift.html", story, blocks=told), lead)
 
 
