@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
@@ -19,8 +19,9 @@ from robustlab.data import Data
 from robustlab.hooks import Layer, feature_maps
 from robustlab.invariance.layer_errors import Roll
 from robustlab.invariance.layer_measures import MEASURES, Ruler
+from robustlab.invariance.layer_seams import seams
 
-__all__ = ["Survey"]
+__all__ = ["Survey", "seams_of"]
 
 Array = NDArray[Any]
 
@@ -158,11 +159,8 @@ class Survey:
     def notes(self, ruler: Ruler, partners: Sequence[int]) -> list[str]:
         """What a reader must know beside the numbers."""
         notes = []
-        if ruler.mode == "circular" and not _wraps(ruler.network):
-            notes.append(
-                "Shifts are circular but the network pads otherwise or not at all: what it does at "
-                "the seam counts as its error; mode zero or reflect leaves those cells out."
-            )
+        if ruler.mode == "circular":
+            notes += _seam_notes(*seams_of(self.backbone))
         if self.passed_over:
             over = ", ".join(self.passed_over)
             notes.append(f"Neither maps nor vectors, so passed over: {over}.")
@@ -177,7 +175,22 @@ class Survey:
         return notes
 
 
-def _wraps(network: nn.Module) -> bool:
-    """Whether all convolutions that look at neighbours pad circularly, as far as modules tell."""
-    convs = [m for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
-    return bool(convs) and all(m.padding_mode == "circular" for m in convs)
+def _seam_notes(found: Sequence[str], looked: bool) -> list[str]:
+    if found:
+        return [
+            "Shifts are circular but the network pads otherwise or not at all "
+            f"({', '.join(found)}): what it does at the seam counts as its error; mode zero or "
+            "reflect leaves those cells out."
+        ]
+    if not looked:
+        return [
+            "No layer tells what it sees past the edge of a map, for the network calls functions: "
+            "what it may do at a seam counts as its error."
+        ]
+    return []
+
+
+def seams_of(backbone: Backbone) -> tuple[list[str], bool]:
+    """See `seams`."""
+    like = torch.empty(0, dtype=backbone.dtype, device=backbone.device)
+    return seams(backbone.network, backbone.input_shape, like)

@@ -20,7 +20,7 @@ from robustlab.invariance.layer_errors import Roll
 from robustlab.invariance.layer_measures import Ruler
 from robustlab.invariance.layer_pictures import pictured
 from robustlab.invariance.layer_strides import measure_strides
-from robustlab.invariance.layer_survey import Survey
+from robustlab.invariance.layer_survey import Survey, seams_of
 from robustlab.outcome import Metric, Outcome
 from robustlab.randomness import SampleRandom
 from robustlab.registry import probe
@@ -36,10 +36,28 @@ METRICS = (
 )
 
 
-def refuse(backbone: Backbone, data: Data, *, mode: str, images: int, **params: Any) -> None:
-    """Shifts that leave nothing of an image, or move nothing."""
+def refuse(
+    backbone: Backbone, data: Data, *, mode: str, images: int, seams: bool, **params: Any
+) -> None:
+    """Shifts that leave nothing of an image, or move nothing; a circle that is none."""
     _checked(params["shifts"], data.shape[1:], mode)
     _chosen(data, images)
+    if mode == "circular" and not seams:
+        _circle(backbone)
+
+
+def _circle(backbone: Backbone) -> None:
+    """`BadRequest` where a layer sees something else than the other side past its map's edge."""
+    found, _ = seams_of(backbone)
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise BadRequest(
+            f"{backbone.name}: circular shifts have a seam here, for not every layer goes round "
+            f"its map: {', '.join(found[:3])}{more}. That takes circular padding in every layer "
+            "and sizes that the strides divide (swap_pooling(..., padding='circular') gives the "
+            "first). Use mode 'zero' or 'reflect', or say seams = true to count the seam as the "
+            "network's error"
+        )
 
 
 @probe("equivariance", scope="set", version=1, check=refuse)
@@ -52,6 +70,7 @@ def equivariance(
     layers: int = 0,
     images: int = 64,
     tolerance: float = 1e-5,
+    seams: bool = False,
 ) -> Outcome:
     """How far each layer moves along with a shifted image, and how far it stays as it was.
 
@@ -60,10 +79,13 @@ def equivariance(
     layers: at most so many layers, evenly spread; 0: all
     images: at most so many images; 0: all
     tolerance: a value has changed when it did by this share of its layer's largest
+    seams: circular shifts also of a network that makes no circle of its image, whose seam counts
     """
     asked = _checked(shifts, data.shape[1:], mode)
     chosen = _chosen(data, images)
     with counted(backbone.network) as passes:
+        if mode == "circular" and not seams:
+            _circle(backbone)
         survey, ruler = _started(backbone, data, chosen[0], asked, layers, mode, tolerance)
         for places in survey.batches():
             survey.add(ruler, places, chosen[1])

@@ -10,6 +10,7 @@ from robustlab.pooling.average import Average
 from robustlab.pooling.geometry import Geometry, pair
 from robustlab.pooling.lp import Lp
 from robustlab.pooling.maximum import Max
+from robustlab.pooling.picking import check_index, check_picked, check_shrunk, worded
 from robustlab.pooling.reading import (
     Read,
     Shape,
@@ -19,7 +20,6 @@ from robustlab.pooling.reading import (
     check_unknown,
     flattened,
     pooled,
-    size_of,
 )
 
 __all__ = ["read_call"]
@@ -41,11 +41,15 @@ def read_call(
         Unreadable: it makes maps smaller in an unknown way.
     """
     name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
-    text = f"{name}({', '.join([*map(str, args), *(f'{k}={v}' for k, v in kwargs.items())])})"
+    words = [*map(worded, args), *(f"{key}={worded(value)}" for key, value in kwargs.items())]
+    text = f"{name}({', '.join(words)})"
     if target is operator.getitem or name == "__getitem__":
-        _check_slices(args[0], given, made)
+        check_index(args[0], given)
         return None
     name = name.removeprefix("_")
+    check_picked(name, args, kwargs, given, made)
+    if "grid_sample" in name:
+        check_shrunk(text, given, made)
     if name in ("flatten", "view", "reshape"):
         return flattened(text, given, made)
     if len(given) != 4:
@@ -61,16 +65,6 @@ def read_call(
 
 # Moving axes and mixing channels change shapes, and leave no value of a map out.
 _ELSEWHERE = ("permute", "transpose", "linear", "matmul", "movedim", "swap", "attention")
-
-
-def _check_slices(index: Any, given: Shape, made: Shape) -> None:
-    parts = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(one, slice) and one.step not in (None, 1) for one in parts):
-        raise Unreadable(f"a slice takes one value in {_steps(parts)} of maps of {size_of(given)}")
-
-
-def _steps(parts: Sequence[Any]) -> Any:
-    return next(one.step for one in parts if isinstance(one, slice) and one.step not in (None, 1))
 
 
 def _named(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from robustlab.errors import BadRequest
 from robustlab.pooling.calls import read_call
+from robustlab.pooling.picking import plain
 from robustlab.pooling.reading import Read, read_module
 from robustlab.pooling.tracing import Step, known_layer
 
@@ -34,9 +35,9 @@ class _Watching(TorchFunctionMode):
         first = args[0] if args else kwargs.get("input")
         if self.inside or not isinstance(first, Tensor) or not isinstance(made, Tensor):
             return made
-        rest = [_plain(one) for one in args[1:]]
-        named = {key: _plain(value) for key, value in kwargs.items() if key != "input"}
         with torch._C.DisableTorchFunction():
+            rest = [plain(one) for one in args[1:]]
+            named = {key: plain(value) for key, value in kwargs.items() if key != "input"}
             given, result = tuple(first.shape), tuple(made.shape)
             read = read_call(func, rest, named, given, result)
         if read is not None:
@@ -64,10 +65,6 @@ class _Watching(TorchFunctionMode):
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value.shape) if isinstance(value, Tensor) else value
 
 
 def watched(module: nn.Module, images: Tensor) -> list[Step]:

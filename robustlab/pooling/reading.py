@@ -107,7 +107,9 @@ def read_module(module: nn.Module, given: Shape, made: Shape) -> Read | None:
             raise Unreadable(f"{text} is a strided convolution of its own kind, not nn.Conv2d")
         return Read("conv", text, conv_geometry(module))
     if not isinstance(module, nn.Linear):  # it mixes channels, wherever they stand
-        check_unknown(text, isinstance(module, _UNKNOWN), given, made)
+        smaller = any(out < size for size, out in zip(given[2:], made[2:], strict=False))
+        thins = isinstance(module, nn.Upsample) and smaller
+        check_unknown(text, thins or isinstance(module, _UNKNOWN), given, made)
     return None
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from robustlab.pooling.calls import read_call
+from robustlab.pooling.picking import plain
 from robustlab.pooling.reading import Read, Unreadable, read_module
 
 __all__ = [
@@ -154,15 +155,10 @@ class _Watch(fx.Interpreter):
             read = read_module(self.root.get_submodule(target), given, made)
             self.walk.steps[node] = Step(target, True, given, made, read, node)
             return
-        rest = [_plain(one) for one in args[1:]]
-        named = {key: _plain(value) for key, value in kwargs.items() if key != "input"}
+        rest = [plain(one) for one in args[1:]]
+        named = {key: plain(value) for key, value in kwargs.items() if key != "input"}
         read = read_call(node.target, rest, named, given, made)
         self.walk.steps[node] = Step(owner_of(node), False, given, made, read, node)
-
-
-def _plain(value: Any) -> Any:
-    """Shapes in place of tensors, so that no map is kept."""
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else value
 
 
 def owner_of(node: fx.Node) -> str:

@@ -186,7 +186,9 @@ def test_the_demonstration_on_the_page(results, tree):
 
 
 def test_one_backbone_and_one_image(tmp_path, parse):
-    results = run_of(tmp_path, [backbone("lonely", (nn.AvgPool2d(2),))], images(1), mode="circular")
+    results = run_of(
+        tmp_path, [backbone("lonely", (nn.AvgPool2d(2),))], images(1), mode="circular", seams=True
+    )
     page = (results.folder / "report.html").read_text(encoding="utf-8")
     section = section_of(parse(page))
     assert "lonely" in section.all("h2")[0].words
