@@ -26,6 +26,8 @@ from robustlab.randomness import SampleRandom
 from robustlab.registry import resolve
 from robustlab.seeding import seeded
 
+pytestmark = pytest.mark.slow
+
 SLOW = [pytest.mark.slow]
 BRENDEL_BETHGE = {"steps": 20, "lr": 0.01}
 needs_numba = [

@@ -23,6 +23,8 @@ from robustlab.errors import BadRequest
 from robustlab.randomness import SampleRandom
 from robustlab.registry import resolve
 
+pytestmark = pytest.mark.slow
+
 Patch: Any = resolve("patch").obj
 module: Any = sys.modules[Patch.__module__]
 TRAIN: dict[str, Any] = {"learn_on": "digits:train", "take": 300, "epochs": 5}

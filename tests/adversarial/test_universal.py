@@ -23,6 +23,8 @@ from robustlab.plan import make_plan
 from robustlab.registry import resolve
 from robustlab.suite import BackboneSpec, ProbeSpec, Suite
 
+pytestmark = pytest.mark.slow
+
 Universal: Any = resolve("universal").obj
 TRAIN: dict[str, Any] = {"learn_on": "digits:train", "take": 200, "epochs": 4}
 

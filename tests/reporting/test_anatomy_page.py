@@ -22,6 +22,8 @@ from robustlab.reporting.section import Story
 from robustlab.results import Results
 from robustlab.suite import ProbeSpec, Suite
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '<script>alert("x")</script>&‮'
 
 

@@ -17,6 +17,8 @@ from robustlab.reporting.section import Story
 from robustlab.suite import BackboneSpec, ProbeSpec
 from robustlab.verdict import reach_verdict
 
+pytestmark = pytest.mark.slow
+
 TWINS = ("twin-strided@digits", "twin-blur@digits")
 SHIFT = ProbeSpec("shift", {"radius": 1, "mode": "circular"})
 FGSM = ProbeSpec("fgsm", {"eps": ["0.02", "0.05"]})

@@ -23,6 +23,8 @@ from robustlab.reporting.section import Story
 from robustlab.results import Results
 from robustlab.suite import BackboneSpec, ProbeSpec
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("lenet5-max@digits", "mlp@digits")
 CHANGES = ("rotation", "noise")
 HOSTILE = '<img src=x onerror="alert(1)">'

@@ -15,6 +15,8 @@ from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.planted import PLANTED, planted
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = ["lenet5-max", "lenet5-avg", "mlp", "local", "resnet20-narrow", "lenet5-robust"]
 
 
