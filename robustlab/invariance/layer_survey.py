@@ -48,7 +48,7 @@ class Survey:
         self.found = {name: np.full(shape, np.nan, np.float32) for name in MEASURES}
         self.rolls = np.zeros((*shape, 2), np.int16)
         self.unrelated = {
-            name: np.full((len(data), len(layers)), np.nan, np.float32)
+            name: np.full(shape, np.nan, np.float32)
             for name in ("unrelated", "unrelated_best_roll")
         }
         self.prediction = np.full((len(data), 1 + len(shifts)), -1, np.int16)
@@ -105,11 +105,11 @@ class Survey:
             return
         others = self.load([partners[places[i]] for i in having])
         mine = {name: value[having] for name, value in clean.items()}
-        both = ruler.unrelated(others, mine)
         rows = [self.rows[places[i]] for i in having]
-        for array, by_layer in zip(self.unrelated.values(), both, strict=True):
-            for layer, value in by_layer.items():
-                array[rows, self.index[layer]] = value.cpu().numpy()
+        for s, both in enumerate(ruler.unrelated(others, mine, self.shifts)):
+            for array, by_layer in zip(self.unrelated.values(), both, strict=True):
+                for layer, value in by_layer.items():
+                    array[rows, s, self.index[layer]] = value.cpu().numpy()
 
     def _read(self, rows: Sequence[int], column: int, logits: Tensor) -> None:
         p = logits.double().softmax(dim=1).cpu().numpy()
@@ -127,13 +127,13 @@ class Survey:
             "measured": measured,
             "logit_error": error.astype(np.float64),
             "logit_cosine_distance": self.found["cosine"][:, :, last].mean(axis=1, dtype=float),
-            "unrelated_logit_error": self.unrelated["unrelated"][:, last].astype(np.float64),
+            "unrelated_logit_error": self.unrelated["unrelated"][:, 0, last].astype(np.float64),
             "prediction_kept": (self.prediction == self.prediction[:, :1]).all(axis=1) & measured,
             "probability_moved": moves.astype(np.float64),
         }
 
     def arrays(self, ruler: Ruler) -> dict[str, Array]:
-        """Everything layer by layer: [n, shifts, layers], [n, layers], and what the axes mean."""
+        """Everything layer by layer: [n, shifts, layers], and what the axes mean."""
         maps = [(x.shape if x.kind == "map" else (*x.shape, 1, 1)) for x in self.layers]
         kept = np.ones((len(self.shifts), len(self.layers)), np.float32)
         for s, shift in enumerate(self.shifts):

@@ -25,7 +25,7 @@ MINIMUM = 1e-5  # what a logarithmic axis shows of less
 
 @dataclass(frozen=True)
 class Found:
-    """Arrays of one backbone: [n, shifts, layers] a measure, [n, layers] between unrelated images.
+    """Arrays of one backbone: [n, shifts, layers] a measure, between unrelated images too.
 
     Means over images have bootstrap intervals over images; of an image its shifts are not
     averaged: each shift is a number of its own.
@@ -87,10 +87,12 @@ class Found:
         """Mean of a measure at a layer over the images where it is defined."""
         return statistics.bootstrap_mean(self.arrays[measure][self.measured, shift, place])
 
-    def unrelated(self, measure: str, place: int) -> Rate:
-        """The same between unrelated images; ``in_place`` or ``best_roll``."""
+    def unrelated(self, measure: str, place: int, shift: int = 0) -> Rate:
+        """The same between unrelated images, over the same cells and rolls; ``in_place`` or
+        ``best_roll``.
+        """
         name = "unrelated_best_roll" if measure == "best_roll" else "unrelated"
-        return statistics.bootstrap_mean(self.arrays[name][self.measured, place])
+        return statistics.bootstrap_mean(self.arrays[name][self.measured, shift, place])
 
     @property
     def kept_predictions(self) -> list[tuple[str, str]]:
