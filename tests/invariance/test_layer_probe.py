@@ -255,9 +255,48 @@ def test_a_limit_of_images_leaves_the_others_unmeasured():
     measured = outcome.samples["measured"]
     assert measured.sum() == 2
     assert np.isnan(outcome.samples["logit_error"][~measured]).all()
-    assert np.isnan(outcome.arrays["in_place"][~measured]).all()
     assert np.isfinite(outcome.samples["logit_error"][measured]).all()
     assert not outcome.samples["prediction_kept"][~measured].any()
+
+
+PER_IMAGE = ("aligned", "best_roll", "in_place", "cosine", "changed", "changed_at_all", "rolls")
+PER_IMAGE = (*PER_IMAGE, "unrelated", "unrelated_best_roll", "predictions", "probabilities")
+
+
+def check_rows(outcome, whole, measured):
+    """Arrays hold the measured images alone, each in the row that ``measured_row`` names."""
+    at = outcome.arrays["measured_row"]
+    assert at.tolist() == np.flatnonzero(outcome.samples["measured"]).tolist()
+    assert len(at) == measured
+    for name in PER_IMAGE:
+        assert len(outcome.arrays[name]) == measured
+        if name.startswith("unrelated"):
+            continue  # its partner is another one among fewer images
+        held, wanted = outcome.arrays[name], whole.arrays[name][at]
+        if held.ndim > 2:  # vectors are measured about the mean of fewer images
+            held, wanted = held[:, :, :5], wanted[:, :, :5]
+        assert held == pytest.approx(wanted, abs=2e-5, nan_ok=True), name
+    said = outcome.arrays["predictions"]
+    kept = (said == said[:, :1]).all(axis=1)
+    assert outcome.samples["prediction_kept"][at].tolist() == kept.tolist()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_memory_grows_with_the_measured_images_alone(found, limit):
+    check_rows(equivariance(net(), data(), shifts=SHIFTS, images=limit).checked(6), found, limit)
+
+
+def test_that_check_kills_rows_in_the_order_drawn(found, monkeypatch):
+    right = layer_survey.Survey.__init__
+
+    def drawn(self, *given):
+        right(self, *given)
+        self.place = {row: i for i, row in enumerate(self.rows)}
+
+    monkeypatch.setattr(layer_survey.Survey, "__init__", drawn)
+    outcome = equivariance(net(), data(), shifts=SHIFTS, images=4).checked(6)
+    with pytest.raises(AssertionError):
+        check_rows(outcome, found, 4)
 
 
 def test_one_image_has_nobody_to_compare_with():

@@ -203,6 +203,21 @@ def test_one_backbone_and_one_image(tmp_path, parse):
     assert "nan" not in section.words.lower().split()
 
 
+def test_a_limit_of_images_on_the_page(tmp_path, parse):
+    """Arrays hold the measured images alone; the table is made of all of them and no other."""
+    results = run_of(tmp_path, [backbone("max", (nn.MaxPool2d(2),))], images(), images=3)
+    outcome = group(results, "max").outcome
+    assert outcome.arrays["in_place"].shape[0] == outcome.samples["measured"].sum() == 3
+    section = section_of(parse((results.folder / "report.html").read_text(encoding="utf-8")))
+    check_table(results, section)
+    assert "(n = 3 images)" in section.words
+    error = outcome.samples["logit_error"]
+    at = outcome.arrays["measured_row"]
+    left = outcome.arrays["in_place"][:, :, -1].mean(axis=1)
+    assert error[at] == pytest.approx(left, rel=1e-5)
+    assert np.isnan(np.delete(error, at)).all()
+
+
 def test_missing_cells_tell_nothing(results):
     story = Story.of(results)
     lost = [replace(g, outcome=None) for g in results.groups()]
