@@ -14,6 +14,7 @@ from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest, choices
 from robustlab.invariance.corrupted import CORRUPTIONS, SEVERITIES, corrupt
+from robustlab.invariance.mce import ALEXNET
 from robustlab.invariance.severity_answers import Answers, answers, check_request, strip
 from robustlab.outcome import Metric, Outcome, Picture
 from robustlab.registry import probe
@@ -84,7 +85,7 @@ def corruptions(
             "mean_error": Metric("mean_error", share=True),
             **{f"error[{kind}]": Metric(f"error[{kind}]", share=True) for kind in chosen},
         },
-        notes=_notes(data, len(chosen)),
+        notes=_notes(data, chosen),
         cost={"forward": float(len(data) * (1 + len(cells))), "backward": 0.0},
     )
 
@@ -103,7 +104,14 @@ def _chosen(kinds: Sequence[str]) -> tuple[str, ...]:
     return tuple(kind for kind in CORRUPTIONS if kind in kinds or not kinds)
 
 
-def _notes(data: Data, count: int) -> tuple[str, ...]:
+def _missing(chosen: Sequence[str]) -> str:
+    """Which of the fifteen were not measured, and why frost never is."""
+    others = [kind for kind in ALEXNET if kind not in (*chosen, "frost")]
+    frost = "frost is missing here, for it is made of photographs that the lab does not have"
+    return frost + (f" (not asked for: {', '.join(others)})" if others else "")
+
+
+def _notes(data: Data, chosen: Sequence[str]) -> tuple[str, ...]:
     side = min(data.shape[1:])
     scaled = (
         "Severities are those published for images of 224 pixels."
@@ -113,12 +121,14 @@ def _notes(data: Data, count: int) -> tuple[str, ...]:
         "Defocus by less than half a pixel (32 pixels at severity 1) leaves the image as it is."
     )
     return (
-        f"{count} common corruptions after Hendrycks and Dietterich (2019), written anew: these "
-        "are not the pictures of ImageNet-C.",
+        f"{len(chosen)} common corruptions after Hendrycks and Dietterich (2019), written anew: "
+        "these are not the pictures of ImageNet-C.",
         scaled,
-        "The error is the plain mean over corruptions and severities, not the mCE: that divides by "
-        "AlexNet's errors on fifteen corruptions of ImageNet-C, of which frost, made of "
-        "photographs, is missing here.",
+        "The error is the plain mean over corruptions and severities. No mCE is given, for three "
+        "reasons: it divides by AlexNet's errors on fifteen corruptions together, and "
+        f"{_missing(chosen)}; those errors are of the authors' own pictures, ImageNet-C, which "
+        "these are not; and of its 1000 classes at 224 pixels. Who has all fifteen error rates on "
+        "ImageNet-C gives them to robustlab.invariance.mean_corruption_error.",
         "Corrupted images are rounded to 8 bits; what is drawn is seeded by image, the same at all "
         "severities.",
     )

@@ -143,13 +143,20 @@ class Ruler:
             found["aligned"][name] = aligned_error(*pair, roll, kept)
         seen = None if border is None else border.seen
         found["in_place"][name] = aligned_error(*pair, (0, 0), seen)
+        best = self._best(name, pair, shift, border)
+        if best is not None:
+            found["best_roll"][name], rolls[name] = best
+
+    def _best(
+        self, name: str, pair: tuple[Tensor, Tensor], shift: Roll, border: Borders | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """Error at the best roll, and the roll: of all where maps wrap, else of the near ones."""
         if border is None:
-            found["best_roll"][name], rolls[name] = best_roll(*pair)
-        elif 0 not in self.strides[name]:
-            rows, columns = (s / t for s, t in zip(shift, self.strides[name], strict=True))
-            found["best_roll"][name], rolls[name] = best_roll_near(
-                *pair, (rows, columns), border.seen, border.stays
-            )
+            return best_roll(*pair)
+        if 0 in self.strides[name]:
+            return None
+        rows, columns = (s / t for s, t in zip(shift, self.strides[name], strict=True))
+        return best_roll_near(*pair, (rows, columns), border.seen, border.stays)
 
     def roll(self, name: str, shift: Roll) -> Roll | None:
         """By how many cells the layer's maps should move; None where that is no whole number."""
@@ -196,19 +203,38 @@ class Ruler:
         return self._borders.get(shift, {})
 
     def unrelated(
-        self, images: Tensor, clean: Mapping[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, images: Tensor, clean: Mapping[str, Tensor], shifts: Sequence[Roll]
+    ) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """The same errors between each image and another one: in place, and at the best roll.
 
-        What no map that has forgotten its image would be above.
+        What no map that has forgotten its image would be above. For each shift over the same cells,
+        and at the best of the same rolls, as the error that it stands beside.
+
+        Args:
+            images: the others; clean: features of the images themselves.
         """
+        others, _ = feature_maps(self.network, images, list(self.layers.values()))
+        if self.mode == "circular":  # all cells and all rolls, whatever the shift
+            return [self._unrelated(others, clean, shifts[0], {})] * len(shifts)
+        return [self._unrelated(others, clean, s, self.borders(images[:1], s)) for s in shifts]
+
+    def _unrelated(
+        self,
+        others: Mapping[str, Tensor],
+        clean: Mapping[str, Tensor],
+        shift: Roll,
+        borders: Mapping[str, Borders],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         in_place: dict[str, Tensor] = {}
         best: dict[str, Tensor] = {}
-        features, _ = feature_maps(self.network, images, list(self.layers.values()))
-        for name, other in features.items():
+        for name, other in others.items():
+            border = borders.get(name)
             if self.layers[name].kind == "vector":
                 in_place[name] = vector_error(other, clean[name], self.means[name])
-            else:
-                in_place[name] = aligned_error(other, clean[name])
-                best[name] = best_roll(other, clean[name])[0]
+                continue
+            seen = None if border is None else border.seen
+            in_place[name] = aligned_error(other, clean[name], (0, 0), seen)
+            found = self._best(name, (other, clean[name]), shift, border)
+            if found is not None:
+                best[name] = found[0]
         return in_place, best

@@ -44,15 +44,18 @@ class Survey:
         self.backbone, self.data, self.layers = backbone, data, layers
         self.rows, self.shifts, self.passed_over = rows, shifts, passed_over
         self.index = {layer.name: i for i, layer in enumerate(layers)}
-        shape = (len(data), len(shifts), len(layers))
+        # Rows of the arrays are the measured images alone, in the order of the data.
+        self.measured = np.array(sorted(rows), np.int64)
+        self.place = {row: i for i, row in enumerate(self.measured.tolist())}
+        shape = (len(rows), len(shifts), len(layers))
         self.found = {name: np.full(shape, np.nan, np.float32) for name in MEASURES}
         self.rolls = np.zeros((*shape, 2), np.int16)
         self.unrelated = {
-            name: np.full((len(data), len(layers)), np.nan, np.float32)
+            name: np.full(shape, np.nan, np.float32)
             for name in ("unrelated", "unrelated_best_roll")
         }
-        self.prediction = np.full((len(data), 1 + len(shifts)), -1, np.int16)
-        self.probability = np.full((len(data), 1 + len(shifts)), np.nan, np.float32)
+        self.prediction = np.full((len(rows), 1 + len(shifts)), -1, np.int16)
+        self.probability = np.full((len(rows), 1 + len(shifts)), np.nan, np.float32)
 
     def batches(self) -> list[list[int]]:
         """Places in ``rows``, so many at a time that their features fit into the room."""
@@ -82,14 +85,15 @@ class Survey:
         rows = [self.rows[p] for p in places]
         images = self.load(rows)
         clean, logits = feature_maps(self.backbone.network, images, self.layers)
+        at = [self.place[row] for row in rows]
         self._read(rows, 0, logits)
         for s, shift in enumerate(self.shifts):
             found, rolls, output = ruler.measure(images, clean, shift)
             for name, by_layer in found.items():
                 for layer, value in by_layer.items():
-                    self.found[name][rows, s, self.index[layer]] = value.cpu().numpy()
+                    self.found[name][at, s, self.index[layer]] = value.cpu().numpy()
             for layer, roll in rolls.items():
-                self.rolls[rows, s, self.index[layer]] = roll.cpu().numpy()
+                self.rolls[at, s, self.index[layer]] = roll.cpu().numpy()
             self._read(rows, 1 + s, output)
         self._compare(ruler, places, partners, clean)
 
@@ -105,35 +109,47 @@ class Survey:
             return
         others = self.load([partners[places[i]] for i in having])
         mine = {name: value[having] for name, value in clean.items()}
-        both = ruler.unrelated(others, mine)
-        rows = [self.rows[places[i]] for i in having]
-        for array, by_layer in zip(self.unrelated.values(), both, strict=True):
-            for layer, value in by_layer.items():
-                array[rows, self.index[layer]] = value.cpu().numpy()
+        at = [self.place[self.rows[places[i]]] for i in having]
+        for s, both in enumerate(ruler.unrelated(others, mine, self.shifts)):
+            for array, by_layer in zip(self.unrelated.values(), both, strict=True):
+                for layer, value in by_layer.items():
+                    array[at, s, self.index[layer]] = value.cpu().numpy()
 
     def _read(self, rows: Sequence[int], column: int, logits: Tensor) -> None:
         p = logits.double().softmax(dim=1).cpu().numpy()
-        self.prediction[rows, column] = p.argmax(axis=1)
-        self.probability[rows, column] = p[np.arange(len(rows)), self.data.labels[rows]]
+        at = [self.place[row] for row in rows]
+        self.prediction[at, column] = p.argmax(axis=1)
+        self.probability[at, column] = p[np.arange(len(rows)), self.data.labels[rows]]
 
     def samples(self) -> dict[str, Array]:
         """A row an image: what is left at the logits, mean over the shifts; NaN: not measured."""
         measured = np.zeros(len(self.data), bool)
-        measured[self.rows] = True
+        measured[self.measured] = True
         last = len(self.layers) - 1
-        error = self.found["in_place"][:, :, last].mean(axis=1)
         moves = np.abs(self.probability[:, 1:] - self.probability[:, :1]).mean(axis=1)
-        return {
-            "measured": measured,
-            "logit_error": error.astype(np.float64),
+        columns = {
+            "logit_error": self.found["in_place"][:, :, last].mean(axis=1),
             "logit_cosine_distance": self.found["cosine"][:, :, last].mean(axis=1, dtype=float),
-            "unrelated_logit_error": self.unrelated["unrelated"][:, last].astype(np.float64),
-            "prediction_kept": (self.prediction == self.prediction[:, :1]).all(axis=1) & measured,
-            "probability_moved": moves.astype(np.float64),
+            "unrelated_logit_error": self.unrelated["unrelated"][:, 0, last],
+            "probability_moved": moves,
         }
+        kept = np.zeros(len(self.data), bool)
+        kept[self.measured] = (self.prediction == self.prediction[:, :1]).all(axis=1)
+        told = {name: self._spread(column) for name, column in columns.items()}
+        return {"measured": measured, "prediction_kept": kept, **told}
+
+    def _spread(self, column: Array) -> Array:
+        """A number of each measured image as a column of all, NaN where none was measured."""
+        spread = np.full(len(self.data), np.nan)
+        spread[self.measured] = column
+        return spread
 
     def arrays(self, ruler: Ruler) -> dict[str, Array]:
-        """Everything layer by layer: [n, shifts, layers], [n, layers], and what the axes mean."""
+        """Everything layer by layer, and what the axes mean.
+
+        Measures are [m, shifts, layers] of the m images measured; ``measured_row`` [m] says which
+        of the data they are.
+        """
         maps = [(x.shape if x.kind == "map" else (*x.shape, 1, 1)) for x in self.layers]
         kept = np.ones((len(self.shifts), len(self.layers)), np.float32)
         for s, shift in enumerate(self.shifts):
@@ -142,6 +158,7 @@ class Survey:
                 cells = border.seen if roll is None else border.kept(roll)
                 kept[s, self.index[name]] = float(cells.double().mean())
         return {
+            "measured_row": self.measured,
             "layers": np.array([x.name for x in self.layers]),
             "modules": np.array([x.module for x in self.layers]),
             "kinds": np.array([x.kind for x in self.layers]),

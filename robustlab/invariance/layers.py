@@ -60,7 +60,7 @@ def _circle(backbone: Backbone) -> None:
         )
 
 
-@probe("equivariance", scope="set", version=1, check=refuse)
+@probe("equivariance", scope="set", version=2, check=refuse)
 def equivariance(
     backbone: Backbone,
     data: Data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import io
 import itertools
 
@@ -10,6 +11,7 @@ import pytest
 import scipy.ndimage
 from PIL import Image
 
+from robustlab import invariance
 from robustlab.errors import BadRequest
 from robustlab.invariance.corrupted import CORRUPTIONS, SEVERITIES, corrupt, digital, noises
 from robustlab.invariance.corrupted.blurs import defocus_blur, motion, zoom, zoom_blur
@@ -298,6 +300,22 @@ def test_mce():
 def test_mce_kills(mutant):
     with pytest.raises(AssertionError):
         check_mce(mutant)
+
+
+def test_the_example_of_mce_runs_and_is_public(python):
+    """Its docstring's numbers are what it gives, and asking for the name loads no torch."""
+    found = doctest.DocTestFinder().find(mean_corruption_error, globs={})
+    results = [doctest.DocTestRunner().run(one) for one in found]
+    assert sum(one.attempted for one in results) == 4
+    assert not any(one.failed for one in results)
+    assert invariance.mean_corruption_error is mean_corruption_error
+    assert {"ALEXNET", "mean_corruption_error"} <= set(dir(invariance))
+    told = python(
+        "-c",
+        "import sys; from robustlab.invariance import mean_corruption_error; "
+        "print('torch' in sys.modules)",
+    )
+    assert told.stdout.strip() == "False"
 
 
 def test_mce_of_fourteen_is_refused():

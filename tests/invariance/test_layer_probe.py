@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.hooks import feature_maps, find_layers
-from robustlab.invariance import layer_survey
+from robustlab.invariance import layer_measures, layer_survey
 from robustlab.invariance.layer_errors import aligned_error, vector_error
 from robustlab.invariance.layers import _chosen, equivariance
 
@@ -92,7 +95,54 @@ def test_circular_shifts_of_a_network_that_does_not_wrap_break_the_facts():
     assert any("seam" in note for note in outcome.notes)
 
 
+def slow_error(other, mine, roll, cells):
+    """Channel by channel and cell by cell: error at one roll over the kept cells; NaN for none."""
+    squares = energy = 0.0
+    for theirs, own in zip(other.tolist(), mine.tolist(), strict=True):
+        pairs = [
+            (theirs[i][j], own[i - roll[0]][j - roll[1]])
+            for i, j in cells
+            if 0 <= i - roll[0] < len(own) and 0 <= j - roll[1] < len(own[0])
+        ]
+        if not pairs:
+            return math.nan
+        mean = sum(b for _, b in pairs) / len(pairs)
+        squares += sum((a - b) ** 2 for a, b in pairs)
+        energy += sum((b - mean) ** 2 for _, b in pairs)
+    return math.sqrt(squares / energy)
+
+
+def sees(shift, place, size=16):
+    """Of the `net`: rows (or columns) of a layer that see no pixel made up, and none that left."""
+    reach, stride = ((3, 1), (3, 1), (4, 2), (8, 2), (8, 2))[place]
+    cells = range((size - reach) // stride + 1)
+    seen = {
+        i for i in cells if i * stride >= shift and i * stride + reach - 1 < size + min(shift, 0)
+    }
+    back = -shift
+    stays = {
+        i for i in cells if i * stride >= back and i * stride + reach - 1 < size + min(back, 0)
+    }
+    return seen, stays, stride
+
+
+def slow_unrelated(other, mine, shift, place):
+    """In place over the seen cells; at the best of the rolls near s / stride over the kept ones."""
+    (rows, rows_stay, stride), (columns, columns_stay, _) = (sees(s, place) for s in shift)
+    in_place = slow_error(other, mine, (0, 0), list(itertools.product(rows, columns)))
+    near = [[t for t in range(-9, 10) if abs(t - s / stride) < 1.5] for s in shift]
+    errors = []
+    for a, b in itertools.product(*near):
+        kept = [
+            (i, j) for i in rows if i - a in rows_stay for j in columns if j - b in columns_stay
+        ]
+        errors.append(slow_error(other, mine, (a, b), kept))
+    left = [e for e in errors if not math.isnan(e)]
+    return in_place, min(left) if left else math.nan
+
+
 def check_unrelated(arrays, images, order, partners):
+    """Against a direct slow reference, layer by layer and shift by shift."""
     backbone = net()
     x = torch.tensor(images.batch(slice(None)))
     layers, _ = find_layers(backbone.network, x)
@@ -100,11 +150,12 @@ def check_unrelated(arrays, images, order, partners):
     for row, other in zip(order, partners, strict=True):
         assert row != other
         for place in range(5):
-            mine, theirs = (maps[layers[place].name][[i]] for i in (row, other))
-            error = float(aligned_error(theirs, mine))
-            assert error > 0.3
-            assert arrays["unrelated"][row, place] == pytest.approx(error, rel=1e-4)
-            assert arrays["unrelated_best_roll"][row, place] <= error * (1 + 1e-6)
+            mine, theirs = (maps[layers[place].name][i] for i in (row, other))
+            for s, shift in enumerate(SHIFTS):
+                in_place, best = slow_unrelated(theirs, mine, shift, place)
+                held = [arrays[k][row, s, place] for k in ("unrelated", "unrelated_best_roll")]
+                assert held == pytest.approx([in_place, best], rel=1e-4)
+                assert in_place > 0.3
 
 
 def test_unrelated_images(found):
@@ -122,6 +173,39 @@ def test_that_check_kills_the_same_image(monkeypatch):
     arrays = equivariance(net(), data(), shifts=SHIFTS).arrays
     with pytest.raises(AssertionError):
         check_unrelated(arrays, data(), *_chosen(data(), 0))
+
+
+@pytest.mark.parametrize("mutant", ["every cell", "every roll", "first shift"])
+def test_that_check_kills_what_is_not_like_for_like(monkeypatch, mutant):
+    """Mutants: unmasked cells, the best of all rolls, one shift's cells for all."""
+    right = layer_measures.Ruler._unrelated
+
+    def wrong(self, others, clean, shift, borders):
+        found, best = right(self, others, clean, shift, borders)
+        if mutant == "first shift":
+            one = SHIFTS[0]
+            return right(self, others, clean, one, self._borders[one])
+        loose_found, loose_best = right(self, others, clean, shift, {})
+        return (loose_found, best) if mutant == "every cell" else (found, loose_best)
+
+    monkeypatch.setattr(layer_measures.Ruler, "_unrelated", wrong)
+    arrays = equivariance(net(), data(), shifts=SHIFTS).arrays
+    with pytest.raises(AssertionError):
+        check_unrelated(arrays, data(), *_chosen(data(), 0))
+
+
+def test_circular_shifts_compare_unrelated_images_over_all_cells_and_rolls():
+    arrays = equivariance(net(), data(), shifts=SHIFTS, mode="circular", seams=True).arrays
+    x = torch.tensor(data().batch(slice(None)))
+    layers, _ = find_layers(net().network, x)
+    maps, _ = feature_maps(net().network, x, layers)
+    for row, other in zip(*_chosen(data(), 0), strict=True):
+        mine, theirs = (maps["2"][[i]] for i in (row, other))
+        rolls = itertools.product(range(7), range(7))
+        best = min(float(aligned_error(theirs, mine, roll)) for roll in rolls)
+        for s in range(len(SHIFTS)):
+            held = arrays["unrelated"][row, s, 2], arrays["unrelated_best_roll"][row, s, 2]
+            assert held == pytest.approx((float(aligned_error(theirs, mine)), best), rel=1e-4)
 
 
 def test_that_check_kills_a_forgotten_mask(monkeypatch):
@@ -171,9 +255,48 @@ def test_a_limit_of_images_leaves_the_others_unmeasured():
     measured = outcome.samples["measured"]
     assert measured.sum() == 2
     assert np.isnan(outcome.samples["logit_error"][~measured]).all()
-    assert np.isnan(outcome.arrays["in_place"][~measured]).all()
     assert np.isfinite(outcome.samples["logit_error"][measured]).all()
     assert not outcome.samples["prediction_kept"][~measured].any()
+
+
+PER_IMAGE = ("aligned", "best_roll", "in_place", "cosine", "changed", "changed_at_all", "rolls")
+PER_IMAGE = (*PER_IMAGE, "unrelated", "unrelated_best_roll", "predictions", "probabilities")
+
+
+def check_rows(outcome, whole, measured):
+    """Arrays hold the measured images alone, each in the row that ``measured_row`` names."""
+    at = outcome.arrays["measured_row"]
+    assert at.tolist() == np.flatnonzero(outcome.samples["measured"]).tolist()
+    assert len(at) == measured
+    for name in PER_IMAGE:
+        assert len(outcome.arrays[name]) == measured
+        if name.startswith("unrelated"):
+            continue  # its partner is another one among fewer images
+        held, wanted = outcome.arrays[name], whole.arrays[name][at]
+        if held.ndim > 2:  # vectors are measured about the mean of fewer images
+            held, wanted = held[:, :, :5], wanted[:, :, :5]
+        assert held == pytest.approx(wanted, abs=2e-5, nan_ok=True), name
+    said = outcome.arrays["predictions"]
+    kept = (said == said[:, :1]).all(axis=1)
+    assert outcome.samples["prediction_kept"][at].tolist() == kept.tolist()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_memory_grows_with_the_measured_images_alone(found, limit):
+    check_rows(equivariance(net(), data(), shifts=SHIFTS, images=limit).checked(6), found, limit)
+
+
+def test_that_check_kills_rows_in_the_order_drawn(found, monkeypatch):
+    right = layer_survey.Survey.__init__
+
+    def drawn(self, *given):
+        right(self, *given)
+        self.place = {row: i for i, row in enumerate(self.rows)}
+
+    monkeypatch.setattr(layer_survey.Survey, "__init__", drawn)
+    outcome = equivariance(net(), data(), shifts=SHIFTS, images=4).checked(6)
+    with pytest.raises(AssertionError):
+        check_rows(outcome, found, 4)
 
 
 def test_one_image_has_nobody_to_compare_with():

@@ -15,6 +15,7 @@ from robustlab.invariance.changes import CHANGES, change_images
 from robustlab.invariance.changes.seen import high_pass, low_pass, patch_shuffle, silhouette
 from robustlab.invariance.corrupted import corrupt
 from robustlab.invariance.corruptions import corruptions
+from robustlab.invariance.mce import ALEXNET
 from robustlab.invariance.seeing import seeing
 from robustlab.invariance.severity import severity
 from robustlab.outcome import Outcome
@@ -185,7 +186,27 @@ def test_corruptions_image_by_image(backbone, data):
     assert np.array_equal(outcome.samples["worst_case_correct"], ~every.any(axis=1))
     assert [m for m in outcome.metrics if m.startswith("error[")] == [f"error[{k}]" for k in kinds]
     assert not any("mce" in m.lower() for m in outcome.metrics)
-    assert any("not the mCE" in note for note in outcome.notes)
+    check_told(outcome.notes, ["snow", "gaussian_noise"], kinds)
+
+
+def check_told(notes, absent, asked):
+    """That there is no mCE, and why: frost, and what was not asked for."""
+    (told,) = (note for note in notes if "mCE" in note)
+    assert "No mCE is given" in told
+    assert "frost is missing here, for it is made of photographs" in told
+    assert "ImageNet-C, which these are not" in told
+    assert "robustlab.invariance.mean_corruption_error" in told
+    _, _, rest = told.partition("not asked for: ")
+    names = rest.partition(")")[0].split(", ") if rest else []
+    assert not {"frost", *asked} & set(names)
+    assert set(absent) <= set(names)
+
+
+def test_the_note_names_what_is_missing():
+    from robustlab.invariance.corruptions import _missing
+
+    assert "not asked for" not in _missing([k for k in ALEXNET if k != "frost"])
+    assert _missing([k for k in ALEXNET if k != "fog"]).endswith("(not asked for: fog)")
 
 
 def test_seeing_image_by_image(backbone, data):

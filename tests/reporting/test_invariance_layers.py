@@ -93,7 +93,7 @@ def check_table(results, section):
             held = arrays[name][:, 0, place].astype(float)
             expected = bootstrap_mean(held)
             assert row[column] == ("" if expected.n == 0 else size(expected)), (name, place)
-        unrelated = bootstrap_mean(arrays["unrelated"][:, place])
+        unrelated = bootstrap_mean(arrays["unrelated"][:, 0, place])
         assert row[7] == size(unrelated)
         assert row[8] == share(bootstrap_mean(arrays["changed"][:, 0, place]))
     return rows
@@ -140,11 +140,17 @@ def test_names_are_escaped_and_the_data_complete(results, tree):
     links = {a.attributes.get("download"): a.attributes["href"] for a in section.all("a")}
     rows = list(csv.DictReader(io.StringIO(unquote(links["layers-1.csv"].partition(",")[2]))))
     assert {r["backbone"] for r in rows} == {"max", HOSTILE}
-    assert {r["shift"] for r in rows} == {"(0, 1)", "(2, 0)", "unrelated"}
+    assert {r["shift"] for r in rows} == {"(0, 1)", "(2, 0)"}
+    assert {"unrelated_in_place", "unrelated_best_roll"} <= {r["measure"] for r in rows}
     arrays = group(results, "max").outcome.arrays
     wanted = [
         r for r in rows if (r["layer"], r["measure"], r["shift"]) == ("0", "in_place", "(2, 0)")
     ]
+    beside = [r for r in rows if r["measure"] == "unrelated_best_roll" and r["backbone"] == "max"]
+    held = {(r["layer"], r["shift"]): float(r["mean"]) for r in beside}
+    for s, where in enumerate(("(0, 1)", "(2, 0)")):
+        mean = arrays["unrelated_best_roll"][:, s, 0].mean()
+        assert held["0", where] == pytest.approx(mean, rel=1e-5)
     means = [float(r["mean"]) for r in wanted if r["backbone"] == "max"]
     assert means == pytest.approx([arrays["in_place"][:, 1, 0].mean()], rel=1e-5)
     assert not [n for n in section.walk() if n.tag == "script"]
@@ -195,6 +201,21 @@ def test_one_backbone_and_one_image(tmp_path, parse):
     assert "seam" in section.words
     assert "no second picture" in section.words
     assert "nan" not in section.words.lower().split()
+
+
+def test_a_limit_of_images_on_the_page(tmp_path, parse):
+    """Arrays hold the measured images alone; the table is made of all of them and no other."""
+    results = run_of(tmp_path, [backbone("max", (nn.MaxPool2d(2),))], images(), images=3)
+    outcome = group(results, "max").outcome
+    assert outcome.arrays["in_place"].shape[0] == outcome.samples["measured"].sum() == 3
+    section = section_of(parse((results.folder / "report.html").read_text(encoding="utf-8")))
+    check_table(results, section)
+    assert "(n = 3 images)" in section.words
+    error = outcome.samples["logit_error"]
+    at = outcome.arrays["measured_row"]
+    left = outcome.arrays["in_place"][:, :, -1].mean(axis=1)
+    assert error[at] == pytest.approx(left, rel=1e-5)
+    assert np.isnan(np.delete(error, at)).all()
 
 
 def test_missing_cells_tell_nothing(results):

@@ -46,10 +46,12 @@ def _rows(one: Found) -> list[list[Any]]:
                 rate = one.mean(measure, place, s)
                 if rate.n:
                     rows.append([one.backbone, name, where, measure, *_numbers(rate)])
-        for measure in ("in_place", "best_roll"):
-            rate = one.unrelated(measure, place)
-            if rate.n:
-                rows.append([one.backbone, name, "unrelated", measure, *_numbers(rate)])
+            for measure in ("in_place", "best_roll"):
+                rate = one.unrelated(measure, place, s)
+                if rate.n:
+                    rows.append(
+                        [one.backbone, name, where, f"unrelated_{measure}", *_numbers(rate)]
+                    )
     return rows
 
 

@@ -25,7 +25,8 @@ MINIMUM = 1e-5  # what a logarithmic axis shows of less
 
 @dataclass(frozen=True)
 class Found:
-    """Arrays of one backbone: [n, shifts, layers] a measure, [n, layers] between unrelated images.
+    """Arrays of one backbone: [m, shifts, layers] a measure of the m images measured, between
+    unrelated images too.
 
     Means over images have bootstrap intervals over images; of an image its shifts are not
     averaged: each shift is a number of its own.
@@ -35,7 +36,7 @@ class Found:
     label: str
     mode: str
     arrays: dict[str, Array]
-    measured: Array
+    n: int  # images measured
     notes: tuple[str, ...]
 
     @cached_property
@@ -78,24 +79,21 @@ class Found:
         """Place of the last layer."""
         return len(self.names) - 1
 
-    @property
-    def n(self) -> int:
-        """Images measured."""
-        return int(self.measured.sum())
-
     def mean(self, measure: str, place: int, shift: int = 0) -> Rate:
         """Mean of a measure at a layer over the images where it is defined."""
-        return statistics.bootstrap_mean(self.arrays[measure][self.measured, shift, place])
+        return statistics.bootstrap_mean(self.arrays[measure][:, shift, place])
 
-    def unrelated(self, measure: str, place: int) -> Rate:
-        """The same between unrelated images; ``in_place`` or ``best_roll``."""
+    def unrelated(self, measure: str, place: int, shift: int = 0) -> Rate:
+        """The same between unrelated images, over the same cells and rolls; ``in_place`` or
+        ``best_roll``.
+        """
         name = "unrelated_best_roll" if measure == "best_roll" else "unrelated"
-        return statistics.bootstrap_mean(self.arrays[name][self.measured, place])
+        return statistics.bootstrap_mean(self.arrays[name][:, shift, place])
 
     @property
     def kept_predictions(self) -> list[tuple[str, str]]:
         """(shift, share of images whose predicted class stays) with Wilson intervals."""
-        said = self.arrays["predictions"][self.measured]
+        said = self.arrays["predictions"]
         return [
             (shift_name(shift), str(statistics.rate(said[:, 1 + s] == said[:, 0])))
             for s, shift in enumerate(self.shifts)
@@ -105,17 +103,14 @@ class Found:
 def found_in(group: Group) -> Found | None:
     """The group's arrays; None where it holds none, or measured no image."""
     outcome = group.outcome
-    if outcome is None or "layers" not in outcome.arrays:
-        return None
-    measured = np.asarray(outcome.samples["measured"], dtype=bool)
-    if not measured.any():
+    if outcome is None or not len(outcome.arrays.get("measured_row", ())):
         return None
     return Found(
         group.backbone,
         group.label,
         str(group.plan["params"].get("mode", "")),
         {k: np.asarray(v) for k, v in outcome.arrays.items()},
-        measured,
+        len(outcome.arrays["measured_row"]),
         tuple(outcome.notes),
     )
 
