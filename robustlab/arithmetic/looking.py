@@ -14,8 +14,9 @@ from torch import Tensor
 from robustlab.arithmetic.door import CONVENTION, Anatomy
 from robustlab.arithmetic.door import anatomy as described
 from robustlab.arithmetic.effective import effective_field, effective_width, map_layers
-from robustlab.arithmetic.measured import measured_fields
+from robustlab.arithmetic.measured import Measured, measured_fields
 from robustlab.arithmetic.passes import PASSES, counted_passes, kept_bytes, timed_passes
+from robustlab.arithmetic.rules_shapes import PICKED
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.outcome import Finding, Metric, Outcome
@@ -50,15 +51,15 @@ def anatomy(
     arrays = _table(found) | _summed(found)
     arrays |= _passes(backbone, data, min(batch, 16), repeats)
     arrays |= _effective(backbone, data, effective, batch)
-    findings = _checked(backbone, found, check)
+    findings, unmeasured = _checked(backbone, found, check)
     metrics = {name: Metric(name) for name in samples}
     return Outcome(
         samples,
         arrays=arrays,
         metrics=metrics,
-        notes=[CONVENTION],
+        notes=[CONVENTION, *unmeasured],
         cost={"forward": cost, "backward": 0.0},
-        findings=findings,
+        findings=tuple(findings),
     )
 
 
@@ -158,21 +159,46 @@ def _effective(backbone: Backbone, data: Data, images: int, batch: int) -> Array
     }
 
 
-def _checked(backbone: Backbone, found: Anatomy, check: int) -> tuple[Finding, ...]:
-    """Recursion against gradient, layer by layer: they must agree."""
-    if check < 1 or (found.multiply_adds or LARGEST) >= LARGEST:
-        return ()
+def _checked(backbone: Backbone, found: Anatomy, check: int) -> tuple[list[Finding], list[str]]:
+    """Recursion against gradient, layer by layer; or why that was not looked at."""
+    if check < 1:
+        return [], []
+    if found.multiply_adds is None or found.multiply_adds >= LARGEST:
+        return [], [
+            "Receptive fields were not measured by gradient: that is done up to "
+            f"{LARGEST / 1e9:g} billion multiply-adds a forward pass."
+        ]
     try:
         measured = measured_fields(backbone.network, backbone.input_shape, check)
-    except (RuntimeError, NotImplementedError, TypeError):  # its weights cannot be opened
-        return ()
-    wrong = [one.path for one in measured if not one.agrees]
-    # It says nothing of robustness, which red lines are kept for.
-    level: Any = "amber" if wrong else "green"
-    text = (
-        "Receptive fields differ from those measured by gradient in {count} of {of} layers: where "
-        "a layer chooses its grid by the values (polyphase), the field moves with the image."
-        if wrong
-        else "Receptive fields equal those measured by gradient in {of} of {of} layers."
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        return [], [
+            "Receptive fields were not measured by gradient: this network does not run in the "
+            f"copy whose weights are all positive ({type(error).__name__})."
+        ]
+    wrong = [one for one in measured if not one.agrees]
+    paths = tuple(one.path for one in wrong)
+    level, text = _judged(wrong, _moving(found))
+    return [Finding("receptive field", level, text, paths, len(wrong), len(measured))], []
+
+
+def _moving(found: Anatomy) -> set[str]:
+    """Layers whose field moves with the image: those that pick by its values, and all after."""
+    picks = found.layers["note"].astype(str).str.contains(PICKED, regex=False)
+    return set(found.layers["layer"][picks.cummax()])
+
+
+def _judged(wrong: list[Measured], moving: set[str]) -> tuple[Any, str]:
+    if not wrong:
+        return "green", (
+            "Receptive fields equal those measured by gradient in {of} of {of} layers."
+        )
+    if all(one.path in moving for one in wrong):
+        return "amber", (
+            "Receptive fields differ from those measured by gradient in {count} of {of} layers: "
+            "they come at or after a layer that chooses its grid by the values (polyphase), and "
+            "their field moves with the image."
+        )
+    return "red", (
+        "Receptive fields differ from those measured by gradient in {count} of {of} layers: do "
+        "not use this table's receptive fields."
     )
-    return (Finding("receptive field", level, text, tuple(wrong), len(wrong), len(measured)),)

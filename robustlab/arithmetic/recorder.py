@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from robustlab.arithmetic.rules import Found, Operation, apply, rule_of, unknown
+from robustlab.arithmetic.operation import Found, Operation
+from robustlab.arithmetic.rules import apply, rule_of, unknown
 from robustlab.arithmetic.seen import Seen, image, lost
 
 __all__ = ["Call", "Event", "Record", "record", "still"]

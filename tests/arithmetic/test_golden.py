@@ -7,7 +7,7 @@ from torch.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from robustlab import anatomy
-from robustlab.arithmetic import geometry, rules
+from robustlab.arithmetic import fields, geometry, operation, rules_products
 from robustlab.arithmetic.fields import Field
 from robustlab.backbones.lectures import builders
 
@@ -204,8 +204,8 @@ def test_zfnet_and_googlenet_as_published():
 
 
 def off_by_one(patch):
-    true = rules.window
-    patch.setattr(rules, "window", lambda kernel, *others: true(kernel + 1, *others))
+    true = fields.window
+    patch.setattr(fields, "window", lambda kernel, *others: true(kernel + 1, *others))
 
 
 def shortest_branch(patch):
@@ -218,12 +218,12 @@ def shortest_branch(patch):
 
 
 def stride_forgotten(patch):
-    true = rules.window
-    patch.setattr(rules, "window", lambda kernel, stride=1, *rest: true(kernel, 1, *rest))
+    true = fields.window
+    patch.setattr(fields, "window", lambda kernel, stride=1, *rest: true(kernel, 1, *rest))
 
 
 def changed(patch, change):
-    true = rules.convolution
+    true = rules_products.convolution
 
     def convolution(one):
         found = true(one)
@@ -231,7 +231,7 @@ def changed(patch, change):
         return found
 
     for name in ("conv2d", "convolution"):
-        patch.setitem(rules.RULES, name, convolution)
+        patch.setitem(operation.RULES, name, convolution)
 
 
 def groups_forgotten(patch):

@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustlab.arithmetic import rules
+from robustlab.arithmetic import fields
 from robustlab.arithmetic.effective import effective_field, effective_width
 from robustlab.arithmetic.fields import Field
 from robustlab.arithmetic.measured import measured_fields
@@ -127,30 +127,30 @@ def test_random_networks(seed):
 
 
 def off_by_one(patch):
-    true = rules.window
-    patch.setattr(rules, "window", lambda kernel, *rest: true(kernel + 1, *rest))
+    true = fields.window
+    patch.setattr(fields, "window", lambda kernel, *rest: true(kernel + 1, *rest))
 
 
 def padding_forgotten(patch):
-    true = rules.window
+    true = fields.window
     patch.setattr(
-        rules, "window", lambda kernel, stride=1, padding=0, *rest: true(kernel, stride, 0, *rest)
+        fields, "window", lambda kernel, stride=1, padding=0, *rest: true(kernel, stride, 0, *rest)
     )
 
 
 def dilation_forgotten(patch):
-    true = rules.window
+    true = fields.window
     patch.setattr(
-        rules,
+        fields,
         "window",
         lambda kernel, stride=1, padding=0, dilation=1: true(kernel, stride, padding),
     )
 
 
 def phases_forgotten(patch):
-    true = rules.spread
+    true = fields.spread
     patch.setattr(
-        rules,
+        fields,
         "spread",
         lambda *given: type(true(*given))(1, 1, true(*given).reads[:1]),
     )

@@ -75,13 +75,45 @@ def test_the_batch_changes_nothing(backbone, data, outcome):
 
 
 def test_a_wrong_field_is_red(backbone, data, monkeypatch):
-    from robustlab.arithmetic import rules
+    from robustlab.arithmetic import fields
 
-    true = rules.window
-    monkeypatch.setattr(rules, "window", lambda kernel, *rest: true(kernel + 2, *rest))
+    true = fields.window
+    monkeypatch.setattr(fields, "window", lambda kernel, *rest: true(kernel + 2, *rest))
     found = resolve("anatomy").obj(backbone, data, effective=0, check=8, repeats=0)
-    assert [one.level for one in found.findings] == ["amber"]
+    assert [one.level for one in found.findings] == ["red"]
     assert found.findings[0].count > 0
+
+
+@pytest.fixture(scope="module")
+def polyphase():
+    return robustlab.load_backbone("twin-polyphase@digits")
+
+
+def test_a_field_that_moves_with_the_image_is_amber(polyphase, data):
+    found = resolve("anatomy").obj(polyphase, data, effective=0, check=8, repeats=0)
+    (finding,) = found.findings
+    assert finding.level == "amber"
+    assert "polyphase" in finding.text
+    assert "conv1" not in finding.names
+    assert "pool1" in finding.names
+
+
+def test_a_wrong_field_before_the_picking_layer_is_red(polyphase, data, monkeypatch):
+    from robustlab.arithmetic import fields
+
+    true = fields.window
+    monkeypatch.setattr(fields, "window", lambda kernel, *rest: true(kernel + 2, *rest))
+    found = resolve("anatomy").obj(polyphase, data, effective=0, check=8, repeats=0)
+    assert [one.level for one in found.findings] == ["red"]
+
+
+def test_it_is_said_where_no_gradient_was_taken(backbone, data, monkeypatch):
+    from robustlab.arithmetic import looking
+
+    monkeypatch.setattr(looking, "LARGEST", 1000)
+    found = resolve("anatomy").obj(backbone, data, effective=0, check=8, repeats=0)
+    assert not found.findings
+    assert any("not measured by gradient" in one for one in found.notes)
 
 
 class Few(nn.Module):
