@@ -15,9 +15,9 @@ from robustlab import shelf
 # Floor of every file or room, by its name inside robustlab/. A new one must be added here.
 FLOORS = {
     0: "lazy errors units identity shelf environment atomic cost catalogue",
-    1: "statistics suite registry binding outcome record store randomness",
+    1: "statistics suite registry binding outcome record store randomness fooled",
     2: "data backbones hooks pooling seeding",
-    3: "adversarial arithmetic filters invariance training",
+    3: "adversarial arithmetic filters fooling invariance training",
     4: "plan work engines runner estimate machine",
     5: "kinds results evidence verdict reporting runs",
     6: "__main__ cli doors planted testing twinning",
