@@ -1,15 +1,17 @@
-"""Reading tables of TOML: every key known, every value of its kind. Needs no torch."""
+"""Reading TOML: a file by name or path, every key known, every value of its kind, no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["at_least", "checked", "file_name", "kinds_of", "one_of"]
+__all__ = ["at_least", "checked", "file_name", "kinds_of", "named", "names_in", "one_of"]
 
 _KINDS = {
     "int": int,
@@ -26,6 +28,32 @@ _SAID = {
     bool: "true or false",
     list: "a list of texts",
 }
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the TOML files that are shipped in a folder."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def named(noun: str, given: str | Path, shipped: Path) -> tuple[dict[str, Any], Path]:
+    """The table of a shipped file, by its name, or of one's own by its path; and that path.
+
+    Args:
+        noun: what it is, for the error: "recipe".
+    """
+    text, path = str(given), Path(given).expanduser()
+    if not text.endswith(".toml"):
+        known = names_in(shipped)
+        if text not in known:
+            hint = choices(text, known)
+            raise BadRequest(f"no {noun} {text!r}{hint} (or the path of a TOML file)")
+        path = shipped / f"{text}.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")), path
+    except OSError as error:
+        raise BadRequest(f"{noun} {text} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise BadRequest(f"{noun} {text} is not TOML: {error}") from None
 
 
 def kinds_of(table: type[Any]) -> dict[str, type]:

@@ -7,15 +7,14 @@ added there is a key of the file; an unknown key is refused with the nearest.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from robustlab import shelf
-from robustlab.errors import BadRequest, choices
-from robustlab.training.reading import at_least, checked, file_name
+from robustlab.errors import BadRequest
+from robustlab.training.reading import at_least, checked, file_name, named, names_in
 from robustlab.training.tables import Adversarial, Augment, Source, Train
 
 __all__ = [
@@ -90,7 +89,7 @@ def _written(table: Any) -> dict[str, Any]:
 
 def list_recipes() -> list[str]:
     """Names of the shipped recipes."""
-    return sorted(path.stem for path in shelf.recipes().glob("*.toml"))
+    return names_in(shelf.recipes())
 
 
 def load_recipe(recipe: str | Path) -> Recipe:
@@ -99,18 +98,7 @@ def load_recipe(recipe: str | Path) -> Recipe:
     Raises:
         BadRequest: no such recipe, not TOML, or a key or value that is not valid.
     """
-    text = str(recipe)
-    path = Path(text).expanduser()
-    if not text.endswith(".toml"):
-        if text not in list_recipes():
-            raise BadRequest(f"unknown recipe {text!r}{choices(text, list_recipes())}")
-        path = shelf.recipes() / f"{text}.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadRequest(f"recipe {text} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise BadRequest(f"recipe {text} is not TOML: {error}") from None
+    table, path = named("recipe", recipe, shelf.recipes())
     try:
         return read_recipe(table)
     except BadRequest as error:

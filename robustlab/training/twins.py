@@ -7,7 +7,6 @@ refused: what came of it could not be laid to either.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from robustlab import shelf
 from robustlab.errors import BadRequest, choices
-from robustlab.training.reading import at_least, checked, file_name
+from robustlab.training.reading import at_least, checked, file_name, named, names_in
 from robustlab.training.recipe import Recipe, load_recipe, read_recipe
 
 __all__ = ["ENOUGH", "Twins", "list_twins", "load_twins"]
@@ -62,7 +61,7 @@ class Twins:
 
 def list_twins() -> list[str]:
     """Names of the shipped specs."""
-    return sorted(path.stem for path in shelf.twins().glob("*.toml"))
+    return names_in(shelf.twins())
 
 
 def load_twins(spec: str | Path) -> Twins:
@@ -72,19 +71,7 @@ def load_twins(spec: str | Path) -> Twins:
         BadRequest: no such spec, not TOML, a key or value that is not valid, or twins that differ
             in nothing or in more than one thing.
     """
-    text, path = str(spec), Path(spec).expanduser()
-    if not text.endswith(".toml"):
-        if text not in list_twins():
-            raise BadRequest(
-                f"no twins {text!r}{choices(text, list_twins())} (or the path of a TOML file)"
-            )
-        path = shelf.twins() / f"{text}.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadRequest(f"twins {text} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise BadRequest(f"twins {text} is not TOML: {error}") from None
+    table, path = named("twins", spec, shelf.twins())
     try:
         return _read(table, path.parent)
     except BadRequest as error:

@@ -114,7 +114,7 @@ def test_the_suite_of_other_data_is_written_down(lab, tiny, tmp_path):
         (["show", "foolbox:LinfPGDD"], "foolbox has no attack 'LinfPGDD'; did you mean 'LinfPGD'?"),
         (["show", "./nowhere.py:x"], "./nowhere.py is not a file"),
         (["list", "atacks"], "cannot list 'atacks'; did you mean 'attacks'?"),
-        (["train", "lenet5"], "unknown recipe 'lenet5'; did you mean 'lenet5@mnist"),
+        (["train", "lenet5"], "no recipe 'lenet5'; did you mean 'lenet5@mnist"),
     ],
 )
 def test_bad_requests(lab, tiny, tmp_path, monkeypatch, arguments, told):

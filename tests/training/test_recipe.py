@@ -164,7 +164,7 @@ def test_refused(tmp_path, old, new, message):
 
 
 def test_not_found(tmp_path):
-    with pytest.raises(BadRequest, match="unknown recipe 'mlp@digit'; did you mean 'mlp@digits'"):
+    with pytest.raises(BadRequest, match="no recipe 'mlp@digit'; did you mean 'mlp@digits'"):
         load_recipe("mlp@digit")
     with pytest.raises(BadRequest, match=r"none\.toml cannot be read: No such file"):
         load_recipe(tmp_path / "none.toml")
