@@ -17,7 +17,7 @@ from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.hooks import Layer, feature_maps
-from robustlab.invariance.layer_errors import Roll
+from robustlab.invariance.layer_errors import Shift
 from robustlab.invariance.layer_measures import MEASURES, Ruler
 from robustlab.invariance.layer_seams import seams
 
@@ -38,7 +38,7 @@ class Survey:
         data: Data,
         layers: Sequence[Layer],
         rows: Sequence[int],
-        shifts: Sequence[Roll],
+        shifts: Sequence[Shift],
         passed_over: Sequence[str],
     ) -> None:
         self.backbone, self.data, self.layers = backbone, data, layers
@@ -164,7 +164,7 @@ class Survey:
             "kinds": np.array([x.kind for x in self.layers]),
             "shapes": np.array(maps, np.int32),
             "strides": np.array(list(ruler.strides.values()), np.int32),
-            "shifts": np.array(self.shifts, np.int16),
+            "shifts": np.array(self.shifts, np.float32),
             "kept_cells": kept,
             "rolls": self.rolls,
             "predictions": self.prediction,

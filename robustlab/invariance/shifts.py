@@ -178,12 +178,39 @@ def shifted(x: Tensor, dy: float, dx: float, mode: str) -> Tensor:
     Whole pixels are exact. Broken pixels are bilinear means of the whole shifts around them, and
     in mode "circular" the band-limited shift of `fourier_shifted`. In mode "crop" the picture is
     the image enlarged for the radius that this shift needs.
+
+    Raises:
+        BadRequest: an unknown mode, or a shift that leaves nothing of the image.
     """
+    check_mode(mode)
+    _check_rest(x, dy, dx, mode)
+    whole = float(dy).is_integer() and float(dx).is_integer()
+    if whole and mode in _PADS:
+        return _padded(x, int(dy), int(dx), _PADS[mode])
+    if mode == "circular":
+        return x.roll((int(dy), int(dx)), (-2, -1)) if whole else fourier_shifted(x, dy, dx)
     radius = max(1, math.ceil(max(abs(dy), abs(dx))))
-    if mode == "circular" and not (float(dy).is_integer() and float(dx).is_integer()):
-        check_radius((x.shape[2], x.shape[3]), radius, mode)
-        return fourier_shifted(x, dy, dx)
     return between(ground(x, radius, mode), dy, dx, radius)
+
+
+# Modes that an image alone can be shifted in, by any whole pixels; torch's names for them.
+_PADS = {"zero": "constant", "reflect": "reflect"}
+
+
+def _check_rest(x: Tensor, dy: float, dx: float, mode: str) -> None:
+    height, width = x.shape[2:]
+    if abs(dy) >= height or abs(dx) >= width:
+        raise BadRequest(
+            f"a shift by ({dy:g}, {dx:g}) leaves nothing of images of {height}x{width} pixels in "
+            f"mode {mode!r}; the largest are {height - 1} and {width - 1}"
+        )
+
+
+def _padded(x: Tensor, dy: int, dx: int, pad: str) -> Tensor:
+    pads = (max(dx, 0), max(-dx, 0), max(dy, 0), max(-dy, 0))
+    height, width = x.shape[2:]
+    padded = functional.pad(x, pads, mode=pad)
+    return padded[..., max(-dy, 0) :, max(-dx, 0) :][..., :height, :width]
 
 
 def between(picture: Tensor, dy: float, dx: float, radius: int) -> Tensor:

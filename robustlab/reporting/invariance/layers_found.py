@@ -15,9 +15,10 @@ from robustlab import statistics
 from robustlab.results import Group
 from robustlab.statistics import Rate
 
-__all__ = ["Found", "found_in", "share", "shift_name", "size"]
+__all__ = ["Found", "Shift", "found_in", "share", "shift_name", "size"]
 
 Array = NDArray[Any]
+Shift = tuple[float, float]
 
 EXACT = 1e-6  # an error below this is what float32 leaves of none
 MINIMUM = 1e-5  # what a logarithmic axis shows of less
@@ -56,11 +57,12 @@ class Found:
         return [(int(a), int(b)) for a, b in self.arrays["strides"]]
 
     @cached_property
-    def shifts(self) -> list[tuple[int, int]]:
-        return [(int(a), int(b)) for a, b in self.arrays["shifts"]]
+    def shifts(self) -> list[Shift]:
+        """(dy, dx) in pixels; whole ones are ints."""
+        return [(_number(a), _number(b)) for a, b in self.arrays["shifts"].tolist()]
 
     @property
-    def shift(self) -> tuple[int, int]:
+    def shift(self) -> Shift:
         """The first shift, which the sentences are about."""
         return self.shifts[0]
 
@@ -81,6 +83,8 @@ class Found:
 
     def mean(self, measure: str, place: int, shift: int = 0) -> Rate:
         """Mean of a measure at a layer over the images where it is defined."""
+        if measure not in self.arrays:  # a run of before it was measured
+            return Rate(math.nan, math.nan, math.nan, 0)
         return statistics.bootstrap_mean(self.arrays[measure][:, shift, place])
 
     def unrelated(self, measure: str, place: int, shift: int = 0) -> Rate:
@@ -100,6 +104,10 @@ class Found:
         ]
 
 
+def _number(value: float) -> float:
+    return int(value) if float(value).is_integer() else value
+
+
 def found_in(group: Group) -> Found | None:
     """The group's arrays; None where it holds none, or measured no image."""
     outcome = group.outcome
@@ -115,8 +123,8 @@ def found_in(group: Group) -> Found | None:
     )
 
 
-def shift_name(shift: Sequence[int]) -> str:
-    """``1 pixel right``, ``2 pixels down and 1 left``."""
+def shift_name(shift: Sequence[float]) -> str:
+    """``1 pixel right``, ``2 pixels down and 0.5 left``."""
     dy, dx = shift
     parts = [
         (abs(d), (a if d > 0 else b))
@@ -124,8 +132,8 @@ def shift_name(shift: Sequence[int]) -> str:
         if d
     ]
     first, *rest = parts
-    text = f"{first[0]} {'pixel' if first[0] == 1 else 'pixels'} {first[1]}"
-    return text + "".join(f" and {many} {where}" for many, where in rest)
+    text = f"{first[0]:g} {'pixel' if first[0] <= 1 else 'pixels'} {first[1]}"
+    return text + "".join(f" and {many:g} {where}" for many, where in rest)
 
 
 def size(found: Rate) -> str:
