@@ -12,7 +12,7 @@ from robustlab.verdict import code, plural
 
 __all__ = ["between"]
 
-_STEPS = {2: "half", 3: "third", 4: "quarter", 8: "eighth"}
+_STEPS = {2: "half pixel", 3: "third of a pixel", 4: "quarter of a pixel"}
 _LINES = {"x": "from left to right", "y": "from top to bottom", "diagonal": "along the diagonal"}
 
 
@@ -23,7 +23,7 @@ def between(story: Story, found: Sequence[Shifts]) -> dict[str, Any] | None:
         return None
     first = measured[0]
     lines = [(s, s.along_the_line()) for s in measured]
-    step = f"every {_STEPS.get(first.parts, f'1/{first.parts}')} of a pixel"
+    step = f"every {_STEPS.get(first.parts, f'1/{first.parts} of a pixel')}"
     rows = [
         {
             "backbone": s.backbone,
