@@ -100,7 +100,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a run, in the order in which pages tell them."""
+    """All cells of a run, in the order in which pages tell them.
+
+    Attributes:
+        data: what the networks look at; a probe that crops larger pictures has these in its cells.
+    """
 
     suite: Suite
     backbones: tuple[Backbone, ...]
@@ -135,14 +139,16 @@ def make_plan(
     backbones = list(backbones or _load_backbones(suite, device))
     probes = [_borrowing(suite, bound, device) for bound in probes]
     _refuse_twins([b.name for b in backbones])
+    seen = _seen(probes, backbones, data)
     cells = []
     for backbone in backbones:
-        _check_data(probes, backbone, data)
+        backbone.accepts(seen)
         for bound in probes:
+            own = data if _crops(bound) else seen
             _check_attack(suite, bound, backbone)
-            _check_probe(suite, bound, backbone, data)
-            cells += list(_shards(suite, bound, backbone, data))
-    return Plan(suite, tuple(backbones), data, tuple(cells))
+            _check_probe(suite, bound, backbone, own)
+            cells += list(_shards(suite, bound, backbone, own))
+    return Plan(suite, tuple(backbones), seen, tuple(cells))
 
 
 def _bind_all(suite: Suite) -> list[Bound]:
@@ -297,22 +303,23 @@ def _refuse_twins(names: Sequence[str]) -> None:
             raise BadRequest(f"two backbones are called {name!r}; give one of them another name")
 
 
-def _check_data(probes: Sequence[Bound], backbone: Backbone, data: Data) -> None:
-    """All probes of a run look at the same images, the clean ones among them; of larger pictures
-    only a call of its own can take windows.
+def _crops(bound: Bound) -> bool:
+    """Whether a probe takes its windows out of pictures that are larger than the network's."""
+    return bound.registered.name == "shift" and bound.params["mode"] == "crop"
+
+
+def _seen(probes: Sequence[Bound], backbones: Sequence[Backbone], data: Data) -> Data:
+    """What all other probes look at where one crops larger pictures: the middle of each, which is
+    the unshifted image of the one that crops.
     """
-    try:
-        backbone.accepts(data)
-    except BadRequest as error:
-        size, given = backbone.input_shape, data.shape
-        larger = size[0] == given[0] and size[1] <= given[1] and size[2] <= given[2]
-        if size == given or not larger or not any(b.params.get("mode") == "crop" for b in probes):
-            raise
-        raise BadRequest(
-            f"{error}. Mode 'crop' takes windows of larger pictures, which a run cannot give it, "
-            "for its other probes see the same images; call it directly: "
-            "robustlab.invariance.shift.shift(backbone, data, mode='crop')"
-        ) from None
+    sizes = {backbone.input_shape for backbone in backbones}
+    if len(sizes) > 1 or not any(map(_crops, probes)):
+        return data
+    channels, height, width = sizes.pop()
+    larger = data.shape[1] >= height and data.shape[2] >= width
+    same = data.shape[1:] == (height, width)
+    fits = data.shape[0] == channels and larger and not same
+    return data.middle(height, width) if fits else data
 
 
 def _check_attack(suite: Suite, bound: Bound, backbone: Backbone) -> None:

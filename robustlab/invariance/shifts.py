@@ -22,6 +22,7 @@ __all__ = [
     "MODES",
     "check_mode",
     "check_radius",
+    "check_room",
     "fourier_shifted",
     "ground",
     "margins",
@@ -152,15 +153,25 @@ def _crop(x: Tensor, radius: int, height: int, width: int) -> Tensor:
         target = [height + 2 * radius, width + 2 * radius]
         larger = functional.interpolate(x, target, mode="bilinear", align_corners=False)
         return larger.clamp(0.0, 1.0)
-    room = min(tall - height, broad - width) // 2
-    if room < radius:
-        what = f"give radius = {room} or less, or larger pictures" if room > 0 else "resize them"
-        raise BadRequest(
-            f"a shift of {radius} pixels is larger than the picture leaves: {tall}x{broad} pixels "
-            f"around windows of {height}x{width}; {what}"
-        )
+    check_room((tall, broad), (height, width), radius)
     top, left = (tall - height) // 2 - radius, (broad - width) // 2 - radius
     return x[:, :, top : top + height + 2 * radius, left : left + width + 2 * radius]
+
+
+def check_room(picture: tuple[int, int], size: tuple[int, int], radius: int) -> None:
+    """Refuse windows of ``size`` that leave a larger ``picture``, both (height, width); one of the
+    same size is enlarged, and has room.
+
+    Raises:
+        BadRequest: with the largest radius there is room for.
+    """
+    room = min(whole - part for whole, part in zip(picture, size, strict=True)) // 2
+    if room < radius and picture != size:
+        what = f"give radius = {room} or less, or larger pictures" if room > 0 else "resize them"
+        raise BadRequest(
+            f"a shift of {radius} pixels is larger than the picture leaves: "
+            f"{picture[0]}x{picture[1]} pixels around windows of {size[0]}x{size[1]}; {what}"
+        )
 
 
 def window(picture: Tensor, dy: int, dx: int, radius: int) -> Tensor:
