@@ -13,12 +13,13 @@ import tomli_w
 
 from robustlab.adversarial.borrowed import Borrowed, borrow
 from robustlab.binding import bind
+from robustlab.data.pictures import images_in
 from robustlab.errors import BadRequest, RobustlabError
-from robustlab.identity import identity
+from robustlab.identity import identity, source_fingerprint
 from robustlab.registry import Registered, resolve
 from robustlab.suite import ProbeSpec, Suite
 
-__all__ = ["Bound", "beside", "bind_all", "borrowing", "learns", "source_of"]
+__all__ = ["Bound", "beside", "bind_all", "borrowing", "learns", "pictures_of", "source_of"]
 
 # What names a file: by its prefix, or a probe as ./mine.py:name.
 # Told last, where nothing else tells probes apart.
@@ -81,9 +82,13 @@ def _sown(registered: Registered, params: dict[str, Any], seed: int) -> dict[str
 
 
 def _placed(registered: Registered, params: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The same parameters; networks and data among them are looked for beside the suite first."""
+    """The same parameters; networks, data and folders among them are looked for beside the suite
+    first.
+    """
     if registered.kind != "attack":
-        return params
+        given = {name: params[name] for name in registered.folders if params.get(name)}
+        there = {name: folder / value for name, value in given.items()}
+        return params | {name: str(path) for name, path in there.items() if path.is_dir()}
     stages = [stage for _, stage in registered.obj(**params).stages()]
     learned = [stage.learns_from()[0] for stage in stages if stage.learns_from()]
     named = {*learned, *(one for stage in stages for one in stage.searches_on())}
@@ -154,6 +159,13 @@ def borrowing(suite: Suite, bound: Bound, device: str) -> Bound:
         return replace(bound, borrowed=borrow(attack, suite.seed, device))
     except RobustlabError as error:
         raise error.inside(f"suite {suite.name}.toml, {bound.label}") from None
+
+
+def pictures_of(bound: Bound) -> tuple[str, ...]:
+    """Fingerprints of the pictures in the folders that a probe is given."""
+    given = [bound.params.get(name) for name in bound.registered.folders]
+    folders = [Path(one).expanduser() for one in given if one]
+    return tuple(source_fingerprint(images_in(one)) for one in folders if one.is_dir())
 
 
 def learns(bound: Bound) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from robustlab.adversarial.borrowed import Borrowed, check_surrogates
 from robustlab.adversarial.threats import check_target
 from robustlab.backbones import Backbone, load_backbone
-from robustlab.bound import Bound, beside, bind_all, borrowing, learns, source_of
+from robustlab.bound import Bound, beside, bind_all, borrowing, learns, pictures_of, source_of
 from robustlab.data import Data, load_data
 from robustlab.errors import BadRequest, RobustlabError
 from robustlab.pooling import swap_pooling
@@ -208,7 +208,7 @@ def _check_probe(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> 
 
 def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Iterable[Cell]:
     step = len(data) if bound.registered.scope == "set" or learns(bound) else suite.shard
-    source = source_of(bound)
+    source, pictures = source_of(bound), pictures_of(bound)
     for start in range(0, len(data), step):
         stop = min(start + step, len(data))
         part = data if (start, stop) == (0, len(data)) else data.subset(np.arange(start, stop))
@@ -221,6 +221,6 @@ def _shards(suite: Suite, bound: Bound, backbone: Backbone, data: Data) -> Itera
             params=bound.params,
             seed=suite.seed,
             classes=backbone.classes if bound.params.get("target") in backbone.classes else (),
-            borrowed=bound.borrowed.fingerprints,
+            borrowed=(*bound.borrowed.fingerprints, *pictures),
         )
         yield Cell(asked, bound, backbone, part, start, stop)
