@@ -166,8 +166,8 @@ def _told(data: Data, chosen: Sequence[str]) -> str:
         return (
             "The mCE is the mean over the fifteen corruptions of the error divided by AlexNet's "
             "on ImageNet-C, as published (section 4.1). The divisors are of the authors' own "
-            "pictures and these are made anew, with other photographs of frost: compare networks of "
-            "this run by it, and published figures with care."
+            "pictures and these are made anew, with other photographs of frost: compare networks "
+            "of this run by it, and published figures with care."
         )
     return (
         "The error is the plain mean over corruptions and severities. No mCE is given: it divides "

@@ -378,17 +378,17 @@ def test_the_mce_of_a_run_that_has_one(run):
     from dataclasses import replace
 
     from robustlab.invariance.mce import ALEXNET, mean_corruption_error
-    from robustlab.reporting.invariance import corruptions as part
 
+    table_of_group = corruptions.__globals__["_table"]
     (group, *_) = groups(run, "corruptions")
     rng = np.random.default_rng(0)
     n = len(group.outcome.samples["label"])
     right = {f"correct[{kind}]": rng.random((n, 5)) < 0.4 for kind in ALEXNET}
     samples = {**group.outcome.samples, "mce": np.zeros(n)}
     outcome = replace(group.outcome, arrays=right, samples=samples)
-    table = part._table(None, replace(group, outcome=outcome))
+    table = table_of_group(None, replace(group, outcome=outcome))
     true = mean_corruption_error({k: 1 - right[f"correct[{k}]"].mean(axis=0) for k in ALEXNET})
     assert table["mce"].startswith(f"{100 * true:.1f} % [")
     plain = replace(group, outcome=replace(outcome, samples=group.outcome.samples))
-    assert part._table(None, plain)["mce"] == ""
-    assert part._table(None, group)["mce"] == ""
+    assert table_of_group(None, plain)["mce"] == ""
+    assert table_of_group(None, group)["mce"] == ""
