@@ -47,6 +47,7 @@ class Survey:
         # Rows of the arrays are the measured images alone, in the order of the data.
         self.measured = np.array(sorted(rows), np.int64)
         self.place = {row: i for i, row in enumerate(self.measured.tolist())}
+        self.partner = np.full(len(rows), -1, np.int64)
         shape = (len(rows), len(shifts), len(layers))
         self.found = {name: np.full(shape, np.nan, np.float32) for name in MEASURES}
         self.rolls = np.zeros((*shape, 2), np.int16)
@@ -104,6 +105,8 @@ class Survey:
         partners: Sequence[int],
         clean: dict[str, Tensor],
     ) -> None:
+        for p in places:
+            self.partner[self.place[self.rows[p]]] = self.place.get(partners[p], -1)
         having = [i for i, p in enumerate(places) if partners[p] >= 0]
         if not having:
             return
@@ -148,7 +151,7 @@ class Survey:
         """Everything layer by layer, and what the axes mean.
 
         Measures are [m, shifts, layers] of the m images measured; ``measured_row`` [m] says which
-        of the data they are.
+        of the data they are, ``partner`` [m] which of the m each is compared with, -1 for none.
         """
         maps = [(x.shape if x.kind == "map" else (*x.shape, 1, 1)) for x in self.layers]
         kept = np.ones((len(self.shifts), len(self.layers)), np.float32)
@@ -159,6 +162,7 @@ class Survey:
                 kept[s, self.index[name]] = float(cells.double().mean())
         return {
             "measured_row": self.measured,
+            "partner": self.partner,
             "layers": np.array([x.name for x in self.layers]),
             "modules": np.array([x.module for x in self.layers]),
             "kinds": np.array([x.kind for x in self.layers]),

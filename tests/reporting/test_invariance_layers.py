@@ -20,7 +20,7 @@ from robustlab.reporting.invariance.layers import layers, sentence
 from robustlab.reporting.invariance.layers_found import Found, found_in, share, shift_name, size
 from robustlab.reporting.section import Story
 from robustlab.results import Results
-from robustlab.statistics import Rate, bootstrap_mean
+from robustlab.statistics import Rate, bootstrap_mean, mean_of_pairs
 from robustlab.suite import ProbeSpec
 
 HOSTILE = '<script>alert("x")</script>'
@@ -93,7 +93,7 @@ def check_table(results, section):
             held = arrays[name][:, 0, place].astype(float)
             expected = bootstrap_mean(held)
             assert row[column] == ("" if expected.n == 0 else size(expected)), (name, place)
-        unrelated = bootstrap_mean(arrays["unrelated"][:, 0, place])
+        unrelated = mean_of_pairs(arrays["unrelated"][:, 0, place], arrays["partner"])
         assert row[7] == size(unrelated)
         assert row[8] == share(bootstrap_mean(arrays["changed"][:, 0, place]))
     return rows

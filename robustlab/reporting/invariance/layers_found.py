@@ -89,10 +89,13 @@ class Found:
 
     def unrelated(self, measure: str, place: int, shift: int = 0) -> Rate:
         """The same between unrelated images, over the same cells and rolls; ``in_place`` or
-        ``best_roll``.
+        ``best_roll``. Each image is in two pairs, which the interval knows.
         """
         name = "unrelated_best_roll" if measure == "best_roll" else "unrelated"
-        return statistics.bootstrap_mean(self.arrays[name][:, shift, place])
+        values = self.arrays[name][:, shift, place]
+        if "partner" not in self.arrays:  # a run of before it was kept
+            return statistics.bootstrap_mean(values)
+        return statistics.mean_of_pairs(values, self.arrays["partner"])
 
     @property
     def kept_predictions(self) -> list[tuple[str, str]]:

@@ -131,7 +131,9 @@ class Shifts:
         return statistics.bootstrap_mean(measures.relative_error(inner, self.array(name)))
 
     def unrelated(self, name: str) -> Rate:
-        """The same error between two images of the data, mean over all pairs."""
+        """The same error between two images of the data, mean over all pairs; images are resampled,
+        each with all its pairs.
+        """
         assert self.group.outcome is not None
         if _CHANGES[name] not in self.group.outcome.arrays:
             return Rate(math.nan, math.nan, math.nan, 0)
@@ -141,7 +143,7 @@ class Shifts:
     def _unrelated(self) -> dict[str, Rate]:
         assert self.group.outcome is not None
         return {
-            name: statistics.bootstrap_mean(measures.unrelated_error(self.array(name)))
+            name: statistics.bootstrap_mean(measures.unrelated_shares(self.array(name)))
             for name, changes in _CHANGES.items()
             if changes in self.group.outcome.arrays
         }
