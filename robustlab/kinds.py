@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from robustlab.errors import BadRequest
 from robustlab.results import Results
 from robustlab.statistics import Difference, Rate, mean_t, paired_t
+from robustlab.training.twins import ENOUGH
 
 __all__ = ["ENOUGH", "Key", "Kinds"]
 
-ENOUGH = 5  # trainings of each twin from which on a claim about the kind is made
 ABOUT = "twins.json"
 
 

@@ -50,6 +50,8 @@ class Registered:
         version: raised by its author when the same parameters mean other numbers.
         library: another library and its version, where the attack is not the lab's own.
         check: called as the probe is, before anything runs; it raises BadRequest.
+        folders: parameters that name a folder of the user's, "" for none: looked for beside the
+            suite first, and what lies in it decides the numbers.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Registered:
     version: int = 1
     library: str = ""
     check: Callable[..., None] | None = None
+    folders: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -96,11 +99,13 @@ def probe(
     scope: str = "sample",
     version: int = 1,
     check: Callable[..., None] | None = None,
+    folders: tuple[str, ...] = (),
 ) -> Callable[[T], T]:
     """Register a function ``(backbone, data, *, params) -> Outcome`` or an `Attack` subclass.
 
     ``check(backbone, data, **params)`` may refuse what cannot run, with a `BadRequest`, before
-    anything of the suite runs.
+    anything of the suite runs. Parameters named in ``folders`` are paths of folders: looked for
+    beside the suite first, and a run is computed anew where a picture in one has changed.
 
     Example::
 
@@ -119,7 +124,7 @@ def probe(
             owner = str(shipped.file)
         if owner is not None:
             raise BadRequest(f"probe {name!r} is already registered by {owner}; rename yours")
-        _REGISTERED[name] = Registered(name, obj, scope, version, check=check)
+        _REGISTERED[name] = Registered(name, obj, scope, version, check=check, folders=folders)
         return obj
 
     return register

@@ -22,6 +22,7 @@ __all__ = [
     "bootstrap_mean",
     "clopper_pearson",
     "mcnemar",
+    "mean_of_pairs",
     "mean_share",
     "mean_t",
     "median",
@@ -178,6 +179,43 @@ def bootstrap_mean(
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Rate(mean, min(float(low), mean), max(float(high), mean), n)
+
+
+def mean_of_pairs(values: ArrayLike, partner: ArrayLike, confidence: float = 0.95) -> Rate:
+    """Mean of [n] values, the i-th of a pair of images (i, partner[i]); a t interval over images.
+
+    Two values that share an image depend on each other, so that resampling values as if each had
+    images of its own is wrong: an error between two images divided by what the first has about the
+    mean is small where the first lies far out, and large where the second does. The variance sums
+    the products of all pairs of values that share an image (dyadic errors; Fafchamps and Gubert
+    2007). Where that estimate is not positive, which happens by chance, it is that of independent
+    values.
+
+    Args:
+        partner: places in 0 to n - 1 of the other image, no pair twice in one order; -1 where there
+            is none. Values that are not finite are left out and lower ``n``.
+    """
+    from scipy.special import stdtrit
+
+    array, other = np.asarray(values, dtype=np.float64), np.asarray(partner)
+    held = np.isfinite(array) & (other >= 0)
+    n = int(held.sum())
+    if n == 0:
+        return Rate(math.nan, math.nan, math.nan, 0)
+    mean = float(array[held].mean())
+    if n == 1:
+        return Rate(mean, math.nan, math.nan, 1)
+    apart = np.where(held, array - mean, 0.0)
+    there = np.where(held, other, 0)
+    by_image = apart.copy()  # the sum over the values that each image is in
+    np.add.at(by_image, there[held], apart[held])
+    both = held & held[there] & (other[there] == np.arange(len(array)))  # pairs told both ways
+    squares = (apart**2).sum()
+    total = (by_image**2).sum() - squares - (apart * apart[there])[both].sum()
+    variance = (total if total > 0 else squares) / n**2 * n / (n - 1)
+    quantile = float(stdtrit(n - 1, (1 + confidence) / 2))
+    reach = quantile * math.sqrt(variance)
+    return Rate(mean, mean - reach, mean + reach, n)
 
 
 def mean_share(values: ArrayLike) -> Rate:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,16 @@ __all__ = ["Progress", "twins"]
 
 @dataclass
 class Progress:
-    """Who is told of what: of a training that begins, of its epochs, of cells that land."""
+    """Who is told of what: of a training that begins, of its epochs, and of each seed's comparison,
+    (seed, number, of), which opens what is told of its cells: they are counted anew for each.
+    """
 
     training: Callable[[str, int, int], None] = lambda name, number, of: None
     epoch: Callable[[Any], None] = lambda epoch: None
     say: Callable[[str], None] = lambda text: None
-    cell: Tell = lambda cell, state: None
+    comparing: Callable[[int, int, int], AbstractContextManager[Tell]] = lambda *_: nullcontext(
+        lambda cell, state: None
+    )
 
 
 def twins(
@@ -87,20 +92,21 @@ def twins(
     atomic.write(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
     how: dict[str, Any] = {"epochs": epochs, "threads": threads, "device": device, "again": again}
     weights = _train(read, folder / "weights", tell, how)
-    for seed in read.seeds:
+    for number, seed in enumerate(read.seeds, 1):
         backbones = [
             load_backbone(f"file:{weights[name, seed]}", name=name) for name in read.recipes
         ]
         named = replace(suite, name=f"{read.name}, seed {seed}")
-        run(
-            named,
-            backbones=backbones,
-            take=take,
-            out=folder / f"seed{seed}",
-            device="auto" if device == "cpu" else device,
-            command=command,
-            tell=tell.cell,
-        )
+        with tell.comparing(seed, number, len(read.seeds)) as cell:
+            run(
+                named,
+                backbones=backbones,
+                take=take,
+                out=folder / f"seed{seed}",
+                device="auto" if device == "cpu" else device,
+                command=command,
+                tell=cell,
+            )
     found = Kinds(folder)
     write_twins_page(found)
     return found

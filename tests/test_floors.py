@@ -18,7 +18,7 @@ FLOORS = {
     1: "statistics suite registry binding outcome record store randomness fooled",
     2: "data backbones hooks pooling seeding",
     3: "adversarial arithmetic filters fooling invariance training",
-    4: "plan work engines runner estimate machine",
+    4: "bound plan work engines runner estimate machine",
     5: "kinds results evidence verdict reporting runs",
     6: "__main__ cli doors planted testing twinning",
 }

@@ -202,3 +202,20 @@ def test_the_command_line_tells_the_same_numbers(spec: Path, folder: Path) -> No
         mean_text(kinds.mean(key, twin), True) for key in headlines(kinds) for twin in kinds.twins
     ]
     assert "p =" not in answer.stdout  # two seeds make no claim
+
+
+def test_the_counter_begins_anew_with_each_seed(spec: Path, tmp_path: Path) -> None:
+    """Cells of one seed's comparison are counted of its own, under a line that says which it is."""
+    arguments = ["twins", str(spec), "--epochs", "1", "--take", "10", "-o", str(tmp_path / "new")]
+    told = CliRunner().invoke(robustlab_command, arguments)
+    assert told.exit_code == 0, told.output
+    lines = told.stderr.splitlines()
+    seeds = [k for k, line in enumerate(lines) if line.startswith("comparing ")]
+    assert [lines[k] for k in seeds] == [
+        "comparing 1/2: the twins of seed 0",
+        "comparing 2/2: the twins of seed 1",
+    ]
+    for first, end in zip(seeds, [*seeds[1:], len(lines)], strict=True):
+        counts = [line.split("]")[0] for line in lines[first:end] if line.startswith("[")]
+        assert counts == [f"[{k}/{len(counts)}" for k in range(1, len(counts) + 1)]
+        assert len(counts) == 4  # clean and fgsm of two twins

@@ -420,16 +420,58 @@ def test_a_users_probe_may_refuse_too(tmp_path):
             assert make_plan(suite).cells
 
 
-def test_crop_of_larger_pictures_is_sent_to_the_direct_call():
-    rng = np.random.default_rng(0)
-    large = robustlab.Data(rng.integers(0, 256, (3, 1, 40, 40), np.uint8), [1, 2, 3], classes=10)
-    crop = replace(TEN, take=None, probes=(ProbeSpec("shift", {"radius": 4, "mode": "crop"}),))
-    with pytest.raises(BadRequest, match=r"robustlab\.invariance\.shift\.shift\(backbone, data"):
-        make_plan(crop, data=large)
-    from robustlab.invariance.shift import shift  # what the message names
+LARGE = np.random.default_rng(0).integers(0, 256, (3, 1, 41, 40), np.uint8)
 
-    backbone = robustlab.load_backbone("mlp@digits")
-    assert len(shift(backbone, large, radius=4, mode="crop").samples["clean_correct"]) == 3
-    zero = replace(crop, probes=(ProbeSpec("shift", {"radius": 4}),))
+
+def cropping(**more):
+    large = robustlab.Data(LARGE, [1, 2, 3], classes=10)
+    crop = replace(TEN, take=None, probes=(ProbeSpec("shift", {"radius": 4, "mode": "crop"}),))
+    return replace(crop, **more), large
+
+
+def check_middle(plan, large):
+    """The probe that crops has the larger pictures, all others the middle of each."""
+    shapes = {cell.bound.registered.name: cell.data.shape for cell in plan.cells}
+    assert shapes == {"clean": (1, 32, 32), "shift": (1, 41, 40)}
+    assert plan.data.shape == (1, 32, 32)
+    assert plan.data.ids == large.ids
+    assert np.array_equal(plan.data.images, LARGE[:, :, 4:36, 4:36])
+
+
+def test_crop_of_larger_pictures():
+    suite, large = cropping()
+    check_middle(make_plan(suite, data=large), large)
+
+
+def test_that_check_kills_another_window(monkeypatch):
+    monkeypatch.setattr(
+        robustlab.Data,
+        "middle",
+        lambda self, h, w: robustlab.Data(LARGE[:, :, :h, :w], [1, 2, 3], 10),
+    )
+    suite, large = cropping()
+    with pytest.raises(AssertionError):
+        check_middle(make_plan(suite, data=large), large)
+
+
+def test_the_unshifted_crop_is_what_the_other_probes_see(tmp_path):
+    suite, large = cropping()
+    run = robustlab.run(suite, data=large, out=tmp_path / "run")
+    found = {g.plan["probe"]: g.outcome for g in run.groups()}
+    right = found["clean"].samples["prediction"] == large.labels
+    assert (found["shift"].samples["clean_correct"] == right).all()
+    said = found["shift"].samples["clean_prediction"].tolist()
+    assert said == found["clean"].samples["prediction"].tolist()
+    assert "41x40" in " ".join(found["shift"].notes) or "40x40" in " ".join(found["shift"].notes)
+
+
+def test_larger_pictures_without_a_crop_or_too_small_for_it():
+    suite, large = cropping(probes=(ProbeSpec("shift", {"radius": 4}),))
     with pytest.raises(BadRequest, match=r"resize them$"):
-        make_plan(zero, data=large)
+        make_plan(suite, data=large)
+    suite, large = cropping(probes=(ProbeSpec("shift", {"radius": 5, "mode": "crop"}),))
+    with pytest.raises(BadRequest, match="a shift of 5 pixels is larger than the picture leaves"):
+        make_plan(suite, data=large)
+    tall = robustlab.Data(np.zeros((2, 1, 40, 20), np.uint8), [0, 1], classes=10)
+    with pytest.raises(BadRequest, match="resize them"):
+        make_plan(cropping()[0], data=tall)

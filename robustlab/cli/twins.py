@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -44,19 +46,24 @@ def twins(
     def begun(name: str, number: int, of: int) -> None:
         click.echo(f"training {number}/{of}: {name}", err=True)
 
-    with progress() as cell:
-        found = train_and_compare(
-            spec,
-            out=out,
-            seeds=seeds,
-            epochs=epochs,
-            take=take,
-            threads=threads,
-            device=device,
-            again=again,
-            command=shlex.join(["robustlab", *sys.argv[1:]]),
-            progress=Progress(training=begun, cell=cell),
-        )
+    @contextlib.contextmanager
+    def comparing(seed: int, number: int, of: int) -> Iterator[Any]:
+        click.echo(f"comparing {number}/{of}: the twins of seed {seed}", err=True)
+        with progress() as cell:
+            yield cell
+
+    found = train_and_compare(
+        spec,
+        out=out,
+        seeds=seeds,
+        epochs=epochs,
+        take=take,
+        threads=threads,
+        device=device,
+        again=again,
+        command=shlex.join(["robustlab", *sys.argv[1:]]),
+        progress=Progress(training=begun, comparing=comparing),
+    )
     _print(found, as_json)
     return 3 if found.missing else 0
 

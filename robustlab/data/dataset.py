@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustlab.data.checks import as_class_names, as_ids, as_images, as_labels
-from robustlab.data.spill import chunks, gather, release
+from robustlab.data.spill import chunks, gather, release, room
 from robustlab.data.stratified import stratified
+from robustlab.errors import BadRequest
 
 __all__ = ["Data", "Rows"]
 
@@ -148,6 +149,30 @@ class Data:
         part.images = gather(self.images, picked)
         part.labels = self.labels[picked]
         part.ids = tuple(self.ids[row] for row in picked)
+        part._freeze()
+        return part
+
+    def middle(self, height: int, width: int) -> Data:
+        """The middle window of every image, copied, with the same labels and ids; where it cannot
+        stand in the middle exactly it is one pixel nearer to the upper left.
+
+        Raises:
+            BadRequest: the window is larger than the images.
+        """
+        tall, wide = self.shape[1:]
+        if not (1 <= height <= tall and 1 <= width <= wide):
+            raise BadRequest(
+                f"{self.name}: images of {tall}x{wide} pixels have no window of {height}x{width}"
+            )
+        top, left = (tall - height) // 2, (wide - width) // 2
+        part = object.__new__(Data)
+        part.name, part.classes = self.name, self.classes
+        part.labels, part.ids = self.labels, self.ids
+        part.images = room((*self.images.shape[:2], height, width), self.images.dtype)
+        for some in chunks(self.images):
+            part.images[some] = self.images[some, :, top : top + height, left : left + width]
+            release(self.images)
+            release(part.images)
         part._freeze()
         return part
 

@@ -13,12 +13,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robustlab.invariance.shifts import fourier_shifted
+
 __all__ = [
     "Roll",
+    "Shift",
     "aligned_error",
     "best_roll",
     "best_roll_near",
     "cosine_distance",
+    "fractional_error",
     "inside",
     "moved",
     "share_changed",
@@ -26,6 +30,7 @@ __all__ = [
 ]
 
 Roll = tuple[int, int]  # (rows, columns), in cells of the map
+Shift = tuple[float, float]  # (dy, dx) in pixels, down and right
 
 FLAT = 1e-6  # below this share of its norm, what a map has about its mean is rounding
 
@@ -77,6 +82,24 @@ def aligned_error(
     difference = (after.double() - there.double()).square()
     squares = difference.sum(dim=(1, 2, 3)) if kept is None else difference[..., kept].sum((1, 2))
     return _ratio(squares, _energy(there, kept))
+
+
+def fractional_error(after: Tensor, before: Tensor, parts: Shift) -> Tensor:
+    """||after - T_t before|| / ||before about its mean||, [n], for t in parts of a cell.
+
+    T_t is the circular shift of the band-limited signal through the cells. So a map whose
+    frequencies all lie below half a cycle a cell, and were not mixed by the sampling, moves along
+    by parts of cells without an error; what does not is aliased.
+
+    Args:
+        after, before: maps [n, C, h, w] of the shifted and of the clean images.
+        parts: t = s / stride, (rows, columns) in cells; whole ones give `aligned_error`.
+    """
+    if all(float(one).is_integer() for one in parts):
+        return aligned_error(after, before, (int(parts[0]), int(parts[1])))
+    there = fourier_shifted(before.double(), *parts)
+    squares = (after.double() - there).square().sum(dim=(1, 2, 3))
+    return _ratio(squares, _energy(before))
 
 
 def best_roll(after: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:

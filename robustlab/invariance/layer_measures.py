@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from robustlab.hooks import Layer, feature_maps, observe
 from robustlab.invariance.layer_errors import (
     Roll,
+    Shift,
     aligned_error,
     best_roll,
     best_roll_near,
     cosine_distance,
+    fractional_error,
     inside,
     moved,
     share_changed,
@@ -23,27 +24,14 @@ from robustlab.invariance.layer_errors import (
 )
 from robustlab.invariance.layer_reach import Reach
 from robustlab.invariance.layer_strides import Stride
+from robustlab.invariance.shifts import shifted
 
-__all__ = ["MEASURES", "Borders", "Ruler", "border_pixels", "shifted"]
+__all__ = ["MEASURES", "Borders", "Ruler", "border_pixels"]
 
 # What is measured at each layer; see `Ruler.measure`.
-MEASURES = ("aligned", "best_roll", "in_place", "cosine", "changed", "changed_at_all")
-
-
-def shifted(images: Tensor, shift: Roll, mode: str) -> Tensor:
-    """T_s: content moves by (dy, dx) whole pixels, down and right where they are positive.
-
-    Args:
-        mode: what fills the pixels left behind: ``"circular"`` what left on the other side,
-            ``"zero"`` black, ``"reflect"`` the mirror image without the border repeated.
-    """
-    if mode == "circular":
-        return moved(images, shift)
-    dy, dx = shift
-    pads = (max(dx, 0), max(-dx, 0), max(dy, 0), max(-dy, 0))
-    height, width = images.shape[2:]
-    padded = functional.pad(images, pads, mode="constant" if mode == "zero" else mode)
-    return padded[..., max(-dy, 0) :, max(-dx, 0) :][..., :height, :width]
+MEASURES = (
+    *("aligned", "best_roll", "fractional", "in_place", "cosine", "changed", "changed_at_all"),
+)
 
 
 def border_pixels(shift: Roll, size: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -66,6 +54,10 @@ class Borders:
 
     def kept(self, roll: Roll) -> Tensor:
         return self.seen & moved(self.stays, roll) & inside(roll, self.seen.shape, self.seen.device)
+
+
+def _whole(shift: Shift) -> Roll:
+    return int(shift[0]), int(shift[1])
 
 
 class Ruler:
@@ -93,21 +85,22 @@ class Ruler:
         self.tolerance = tolerance
         self.reach = Reach(network, layers)
         self.unforeseen = 0  # values that changed without depending on a changed pixel, it seemed
-        self._borders: dict[Roll, dict[str, Borders]] = {}
+        self._borders: dict[Shift, dict[str, Borders]] = {}
 
     def measure(
-        self, images: Tensor, clean: Mapping[str, Tensor], shift: Roll
+        self, images: Tensor, clean: Mapping[str, Tensor], shift: Shift
     ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor], Tensor]:
         """Every measure at every layer for one shift.
 
         Args:
             images: [n, C, H, W]; clean: their features, of `feature_maps`.
+            shift: (dy, dx) in pixels; parts of pixels in mode ``"circular"`` alone.
 
         Returns:
             measure -> layer -> float64 [n]; the roll that `best_roll` found, layer -> [n, 2]; the
             network's output on the shifted images.
         """
-        after = shifted(images, shift, self.mode)
+        after = shifted(images, *shift, self.mode)
         reached = self.reach(after, (after != images).any(dim=1))
         borders = {} if self.mode == "circular" else self.borders(images[:1], shift)
         found: dict[str, dict[str, Tensor]] = {name: {} for name in MEASURES}
@@ -134,10 +127,14 @@ class Ruler:
         rolls: dict[str, Tensor],
         name: str,
         pair: tuple[Tensor, Tensor],
-        shift: Roll,
+        shift: Shift,
         border: Borders | None,
     ) -> None:
         roll = self.roll(name, shift)
+        stride = self.strides[name]
+        if border is None and 0 not in stride:
+            parts = shift[0] / stride[0], shift[1] / stride[1]
+            found["fractional"][name] = fractional_error(*pair, parts)
         if roll is not None:
             kept = None if border is None else border.kept(roll)
             found["aligned"][name] = aligned_error(*pair, roll, kept)
@@ -148,7 +145,7 @@ class Ruler:
             found["best_roll"][name], rolls[name] = best
 
     def _best(
-        self, name: str, pair: tuple[Tensor, Tensor], shift: Roll, border: Borders | None
+        self, name: str, pair: tuple[Tensor, Tensor], shift: Shift, border: Borders | None
     ) -> tuple[Tensor, Tensor] | None:
         """Error at the best roll, and the roll: of all where maps wrap, else of the near ones."""
         if border is None:
@@ -158,12 +155,12 @@ class Ruler:
         rows, columns = (s / t for s, t in zip(shift, self.strides[name], strict=True))
         return best_roll_near(*pair, (rows, columns), border.seen, border.stays)
 
-    def roll(self, name: str, shift: Roll) -> Roll | None:
+    def roll(self, name: str, shift: Shift) -> Roll | None:
         """By how many cells the layer's maps should move; None where that is no whole number."""
         stride = self.strides[name]
         if 0 in stride or shift[0] % stride[0] or shift[1] % stride[1]:
             return None
-        return shift[0] // stride[0], shift[1] // stride[1]
+        return int(shift[0] // stride[0]), int(shift[1] // stride[1])
 
     def _changes(
         self,
@@ -186,10 +183,10 @@ class Ruler:
         found["changed"][name] = share_changed(after, before, concerned, least)
         found["changed_at_all"][name] = share_changed(after, before, concerned)
 
-    def borders(self, image: Tensor, shift: Roll) -> dict[str, Borders]:
+    def borders(self, image: Tensor, shift: Shift) -> dict[str, Borders]:
         """The cells that a shift's borders reach, for each map; the same for every image."""
         if shift not in self._borders:
-            pixels = torch.stack(border_pixels(shift, image.shape[2:], image.device))
+            pixels = torch.stack(border_pixels(_whole(shift), image.shape[2:], image.device))
             reached = self.reach(image.expand(2, -1, -1, -1), pixels)
             self._borders[shift] = {
                 name: Borders(*(~one.any(dim=1)))
@@ -198,12 +195,12 @@ class Ruler:
             }
         return self._borders[shift]
 
-    def known_borders(self, shift: Roll) -> Mapping[str, Borders]:
+    def known_borders(self, shift: Shift) -> Mapping[str, Borders]:
         """What `borders` has measured for a shift; empty in circular mode."""
         return self._borders.get(shift, {})
 
     def unrelated(
-        self, images: Tensor, clean: Mapping[str, Tensor], shifts: Sequence[Roll]
+        self, images: Tensor, clean: Mapping[str, Tensor], shifts: Sequence[Shift]
     ) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """The same errors between each image and another one: in place, and at the best roll.
 
@@ -222,7 +219,7 @@ class Ruler:
         self,
         others: Mapping[str, Tensor],
         clean: Mapping[str, Tensor],
-        shift: Roll,
+        shift: Shift,
         borders: Mapping[str, Borders],
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         in_place: dict[str, Tensor] = {}

@@ -12,8 +12,9 @@ from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.hooks import Layer, feature_maps
-from robustlab.invariance.layer_errors import Roll
-from robustlab.invariance.layer_measures import Ruler, shifted
+from robustlab.invariance.layer_errors import Shift
+from robustlab.invariance.layer_measures import Ruler
+from robustlab.invariance.shifts import shifted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,7 @@ LAYERS, CHANNELS, LARGEST = 4, 3, 128  # of a page; the longest side of a map th
 
 
 def pictured(
-    backbone: Backbone, data: Data, row: int, ruler: Ruler, shift: Roll
+    backbone: Backbone, data: Data, row: int, ruler: Ruler, shift: Shift
 ) -> dict[str, NDArray[Any]]:
     """Arrays for the page, all of image ``row`` and one shift.
 
@@ -35,15 +36,15 @@ def pictured(
         ``maps_channel_i``, which these are.
     """
     image = load_pixels(data, [row], backbone)[0].to(backbone.dtype)
-    moved = shifted(image, shift, ruler.mode)
+    moved = shifted(image, *shift, ruler.mode)
     names = list(ruler.layers)
     chosen = _chosen([x for x in ruler.layers.values() if x.kind == "map"])
     maps = [feature_maps(backbone.network, one, chosen)[0] for one in (image, moved)]
-    levels = shifted(torch.tensor(data.batch_8bit([row])).double(), shift, ruler.mode)
+    levels = shifted(torch.tensor(data.batch_8bit([row])).double(), *shift, ruler.mode)
     found: dict[str, NDArray[Any]] = {
         "maps_id": np.array(data.ids[row]),
         "maps_image_before": data.batch_8bit([row])[0],
-        "maps_image_after": levels[0].to(torch.uint8).numpy(),
+        "maps_image_after": levels[0].round().clamp(0, 255).to(torch.uint8).numpy(),
         "maps_layer": np.array([names.index(x.name) for x in chosen], np.int16),
     }
     for i, layer in enumerate(chosen):

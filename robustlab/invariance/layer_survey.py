@@ -17,7 +17,7 @@ from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.hooks import Layer, feature_maps
-from robustlab.invariance.layer_errors import Roll
+from robustlab.invariance.layer_errors import Shift
 from robustlab.invariance.layer_measures import MEASURES, Ruler
 from robustlab.invariance.layer_seams import seams
 
@@ -38,7 +38,7 @@ class Survey:
         data: Data,
         layers: Sequence[Layer],
         rows: Sequence[int],
-        shifts: Sequence[Roll],
+        shifts: Sequence[Shift],
         passed_over: Sequence[str],
     ) -> None:
         self.backbone, self.data, self.layers = backbone, data, layers
@@ -47,6 +47,7 @@ class Survey:
         # Rows of the arrays are the measured images alone, in the order of the data.
         self.measured = np.array(sorted(rows), np.int64)
         self.place = {row: i for i, row in enumerate(self.measured.tolist())}
+        self.partner = np.full(len(rows), -1, np.int64)
         shape = (len(rows), len(shifts), len(layers))
         self.found = {name: np.full(shape, np.nan, np.float32) for name in MEASURES}
         self.rolls = np.zeros((*shape, 2), np.int16)
@@ -104,6 +105,8 @@ class Survey:
         partners: Sequence[int],
         clean: dict[str, Tensor],
     ) -> None:
+        for p in places:
+            self.partner[self.place[self.rows[p]]] = self.place.get(partners[p], -1)
         having = [i for i, p in enumerate(places) if partners[p] >= 0]
         if not having:
             return
@@ -148,7 +151,7 @@ class Survey:
         """Everything layer by layer, and what the axes mean.
 
         Measures are [m, shifts, layers] of the m images measured; ``measured_row`` [m] says which
-        of the data they are.
+        of the data they are, ``partner`` [m] which of the m each is compared with, -1 for none.
         """
         maps = [(x.shape if x.kind == "map" else (*x.shape, 1, 1)) for x in self.layers]
         kept = np.ones((len(self.shifts), len(self.layers)), np.float32)
@@ -159,12 +162,13 @@ class Survey:
                 kept[s, self.index[name]] = float(cells.double().mean())
         return {
             "measured_row": self.measured,
+            "partner": self.partner,
             "layers": np.array([x.name for x in self.layers]),
             "modules": np.array([x.module for x in self.layers]),
             "kinds": np.array([x.kind for x in self.layers]),
             "shapes": np.array(maps, np.int32),
             "strides": np.array(list(ruler.strides.values()), np.int32),
-            "shifts": np.array(self.shifts, np.int16),
+            "shifts": np.array(self.shifts, np.float32),
             "kept_cells": kept,
             "rolls": self.rolls,
             "predictions": self.prediction,

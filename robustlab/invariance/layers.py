@@ -1,4 +1,4 @@
-"""Equivariance against invariance, layer by layer, under shifts by whole pixels.
+"""Equivariance against invariance, layer by layer, under shifts by whole and by broken pixels.
 
 For every layer: does its map move along with the image (equivariance), and how much of it stays as
 it was (invariance)? Beside both stands the same error between unrelated images.
@@ -6,6 +6,7 @@ it was (invariance)? Beside both stands the same error between unrelated images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.hooks import counted, find_layers
-from robustlab.invariance.layer_errors import Roll
+from robustlab.invariance.layer_errors import Shift
 from robustlab.invariance.layer_measures import Ruler
 from robustlab.invariance.layer_pictures import pictured
 from robustlab.invariance.layer_strides import measure_strides
@@ -60,12 +61,12 @@ def _circle(backbone: Backbone) -> None:
         )
 
 
-@probe("equivariance", scope="set", version=2, check=refuse)
+@probe("equivariance", scope="set", version=3, check=refuse)
 def equivariance(
     backbone: Backbone,
     data: Data,
     *,
-    shifts: tuple[tuple[int, ...], ...] = ((0, 1), (1, 0), (0, 2), (0, 4)),
+    shifts: tuple[tuple[int | float, ...], ...] = ((0, 1), (1, 0), (0, 2), (0, 4)),
     mode: Literal["zero", "reflect", "circular"] = "zero",
     layers: int = 0,
     images: int = 64,
@@ -74,7 +75,7 @@ def equivariance(
 ) -> Outcome:
     """How far each layer moves along with a shifted image, and how far it stays as it was.
 
-    shifts: list of (dy, dx) in whole pixels, down and right positive
+    shifts: list of (dy, dx) in pixels, down and right positive; parts of pixels if circular
     mode: what fills the pixels left behind: zero (black), reflect or circular
     layers: at most so many layers, evenly spread; 0: all
     images: at most so many images; 0: all
@@ -103,7 +104,7 @@ def _started(
     backbone: Backbone,
     data: Data,
     rows: Sequence[int],
-    shifts: Sequence[Roll],
+    shifts: Sequence[Shift],
     limit: int,
     mode: str,
     tolerance: float,
@@ -118,13 +119,11 @@ def _started(
     return survey, Ruler(backbone.network, layers, strides, mode, survey.means(), tolerance)
 
 
-def _checked(
-    shifts: Sequence[Sequence[int]], size: Sequence[int], mode: str
-) -> list[tuple[int, int]]:
-    asked = [tuple(int(v) for v in s) for s in shifts]
+def _checked(shifts: Sequence[Sequence[float]], size: Sequence[int], mode: str) -> list[Shift]:
+    asked = [tuple(_number(v) for v in s) for s in shifts]
     if not asked:
         raise BadRequest("'equivariance' needs at least one shift, as [[0, 1]]: (dy, dx) in pixels")
-    pairs = []
+    pairs: list[Shift] = []
     for one in asked:
         if len(one) != 2 or one == (0, 0):
             raise BadRequest(
@@ -137,10 +136,23 @@ def _checked(
                 f"shift {list(one)} of 'equivariance' leaves nothing of images of {height}x{width} "
                 f"pixels; the largest are {height - 1} and {width - 1}"
             )
+        if mode != "circular" and not all(isinstance(v, int) for v in one):
+            raise BadRequest(
+                f"shift {list(one)} of 'equivariance' is by parts of pixels, which mode {mode!r} "
+                "can only blur together, and the blur would count as the network's error; take "
+                "whole pixels, or mode 'circular'"
+            )
         pairs.append((one[0], one[1]))
     if len(set(pairs)) < len(pairs):
         raise BadRequest("'equivariance' has a shift twice; take one out")
     return pairs
+
+
+def _number(value: float) -> float:
+    """Whole ones as ints; what is no finite number is no shift."""
+    if not math.isfinite(value):
+        raise BadRequest(f"{value} in the shifts of 'equivariance' is no finite number of pixels")
+    return int(value) if float(value).is_integer() else float(value)
 
 
 def _chosen(data: Data, most: int) -> tuple[list[int], list[int]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustlab.errors import BadRequest
 
-__all__ = ["ALEXNET", "mean_corruption_error"]
+__all__ = ["ALEXNET", "mean_corruption_error", "weighed"]
 
 # AlexNet's error on ImageNet-C, the mean over the five severities: what the paper divides by.
 ALEXNET = {
@@ -34,9 +36,9 @@ def mean_corruption_error(errors: Mapping[str, Sequence[float]]) -> float:
     """mCE (section 4.1): the mean over fifteen corruptions of error / AlexNet's error.
 
     It means something only for errors on ImageNet-C itself: 1000 classes, 224 pixels, the authors'
-    pictures. Elsewhere give the plain mean of the errors. The probe `corruptions` draws fourteen of
-    the fifteen and never gives an mCE; whoever holds ImageNet-C measures each of its folders and
-    puts the error rates together here:
+    pictures. Elsewhere give the plain mean of the errors. The probe `corruptions` makes pictures
+    anew, and says so beside its mCE; whoever holds ImageNet-C measures each of its folders and puts
+    the error rates together here:
 
     >>> from robustlab.invariance import ALEXNET, mean_corruption_error
     >>> errors = {name: [0.3, 0.4, 0.5, 0.6, 0.7] for name in ALEXNET}
@@ -64,3 +66,14 @@ def mean_corruption_error(errors: Mapping[str, Sequence[float]]) -> float:
         if len(found) != 5 or not all(0 <= error <= 1 for error in found):
             raise BadRequest(f"{name}: give five errors in [0, 1], not {list(found)!r}")
     return float(np.mean([np.mean(errors[name]) / base for name, base in ALEXNET.items()]))
+
+
+def weighed(errors: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """What each image adds to the mCE, [n]: its mean over the images is the mCE.
+
+    Args:
+        errors: of each of the fifteen the share of the severities at which an image is wrong, [n].
+    """
+    parts = [errors[kind] / base for kind, base in ALEXNET.items()]
+    share: NDArray[np.float64] = np.mean(parts, axis=0)
+    return share

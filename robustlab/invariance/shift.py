@@ -14,7 +14,7 @@ from robustlab.errors import BadRequest
 from robustlab.invariance import shift_measures as measures
 from robustlab.invariance.shift_lines import line_maps
 from robustlab.invariance.shift_maps import Mapper, Maps
-from robustlab.invariance.shifts import check_radius, ground, tell_mode
+from robustlab.invariance.shifts import check_radius, check_room, ground, tell_mode
 from robustlab.outcome import Finding, Metric, Outcome
 from robustlab.registry import probe
 
@@ -64,8 +64,10 @@ def _check(
         )
     if mode != "crop":
         backbone.accepts(data)
-    elif data.shape[0] != backbone.input_shape[0]:
+        return
+    if data.shape[0] != backbone.input_shape[0]:
         backbone._check_shape(data.shape, f"those of {data.name}")
+    check_room((data.shape[1], data.shape[2]), (size[0], size[1]), radius)
 
 
 def refuse(backbone: Backbone, data: Data, *, seams: bool, seed: int, **params: Any) -> None:

@@ -32,6 +32,7 @@ from robustlab.errors import CellFailed
 from robustlab.invariance.shift_kept import Embedded, Eye, Maps
 from robustlab.invariance.shift_period import agreement, find_period, spread, total_stride
 from robustlab.invariance.shift_shared import Shared, share, sliced_pools, windows
+from robustlab.invariance.shift_wrapped import wrap
 from robustlab.invariance.shifts import ground
 from robustlab.randomness import SampleRandom
 
@@ -82,7 +83,10 @@ class Mapper:
         copied, _ = search_copy(self.backbone.network, self.backbone.input_shape)
         if self.backbone.device.type == "cpu":
             copied = sliced_pools(copied)
-        found = share(copied, self.window, self.radius) or Shared(copied, self.window)
+        found = share(copied, self.window, self.radius)
+        if found is None and self.mode != "circular":  # there one period is less
+            found = wrap(copied, self.window, self.radius)
+        found = found or Shared(copied, self.window)
         return found, Eye(found.rest, self.backbone.dtype, self.classes)
 
     @cached_property
@@ -172,13 +176,17 @@ class Mapper:
         )
         return np.asarray(inside[:, ::-1, ::-1] == 0)  # window (top, left) is shift r - top
 
-    def _cut(self, features: Tensor, size: tuple[int, int], which: Array) -> Tensor:
-        """Windows of (image, shift) numbers."""
-        shifts = self.size**2
-        image, shift = np.divmod(which, shifts)
+    def _cut(self, picture: Tensor, which: Array) -> Tensor:
+        """The shifted images of (image, shift) numbers."""
+        return windows(picture[:, None, None], self.window, *self._where(which))
+
+    def _where(self, which: Array) -> tuple[Tensor, Tensor, Tensor]:
+        """Image and first pixel in its picture, down and across, of (image, shift) numbers."""
+        image, shift = np.divmod(which, self.size**2)
         top, left = 2 * self.radius - shift // self.size, 2 * self.radius - shift % self.size
-        where = (torch.as_tensor(one, device=features.device) for one in (image, top, left))
-        return windows(features, size, *where)
+        device = self.backbone.device
+        made = [torch.as_tensor(one, device=device) for one in (image, top, left)]
+        return made[0], made[1], made[2]
 
     def _through(
         self, shared: Shared, eye: Eye, picture: Tensor, which: Array
@@ -192,7 +200,7 @@ class Mapper:
             firsts = [0, *range(n, len(which), self.batch)]
             for begin, end in zip(firsts, [*firsts[1:], len(which)], strict=True):
                 part = which[begin:end]
-                cut = self._cut(features, shared.size, part)
+                cut = shared.cut(features, *self._where(part))
                 logits.append(eye(cut.contiguous(), seen).cpu())
                 if self.embedded and seen:
                     inputs = seen[0].to(working_dtype(self.backbone))
@@ -214,7 +222,7 @@ class Mapper:
         least = 4 * agreement(self.backbone.dtype) * spread(logits)
         close = (top[:, 0] - top[:, 1] <= least).nonzero().flatten().tolist()
         for row in close:
-            cut = self._cut(picture[:, None, None], self.window, which[row : row + 1])
+            cut = self._cut(picture, which[row : row + 1])
             logits[row] = self.original(cut.contiguous())[0].cpu()
             found.redecided[rows[which[row] // self.size**2]] += 1
         found.passes += len(close)
@@ -240,7 +248,7 @@ class Mapper:
             mine = own[image * count : (image + 1) * count]
             copied = np.flatnonzero(~mine) if not mine.all() else np.arange(count)
             which[image] = image * count + copied[int(number * len(copied))]
-        cut = self._cut(picture[:, None, None], self.window, which)
+        cut = self._cut(picture, which)
         true = self.original(cut.contiguous()).cpu()
         found.passes += len(which)
         known = logits.flatten(0, 1)[which]

@@ -36,6 +36,7 @@ __all__ = [
     "step_mean",
     "steps_changed",
     "unrelated_error",
+    "unrelated_shares",
 ]
 
 Array = NDArray[Any]
@@ -169,6 +170,30 @@ def unrelated_error(vectors: Array) -> NDArray[np.float64]:
     apart = np.array([np.linalg.norm(exact - one, axis=1).sum() for one in exact])
     error: NDArray[np.float64] = apart / (len(rows) - 1) / about
     return error
+
+
+def unrelated_shares(vectors: Array) -> NDArray[np.float64]:
+    """What each image is worth in the mean of `unrelated_error`, [m]: jackknife pseudo-values.
+
+    That mean is over pairs, and each image is in many of them, once divided by and often not. Its
+    errors are not independent from image to image, these are to first order (the mean over the
+    images taken as given; Arvesen 1969): resample these. Their mean is the same.
+
+    Args:
+        vectors: of which `unrelated_error` takes the same images.
+    """
+    exact, about = vectors.astype(np.float64), _about_mean(vectors)
+    rows = np.linspace(0, len(exact) - 1, min(len(exact), MOST_UNRELATED)).astype(int)
+    exact, about = exact[rows], about[rows]
+    m = len(about)
+    if m < 3 or not np.isfinite(about).all():
+        return unrelated_error(vectors)
+    pairs = np.array([np.linalg.norm(exact - one, axis=1) * (1 / about) for one in exact])
+    pairs = (pairs + pairs.T) / 2  # of (i, j): the mean of dividing by the one and by the other
+    own = pairs.sum(axis=1) / (m - 1)
+    mean = own.mean()
+    shares: NDArray[np.float64] = mean + 2 * (m - 1) / (m - 2) * (own - mean)
+    return shares
 
 
 def _right(prediction: Array, labels: Array) -> NDArray[np.bool_]:

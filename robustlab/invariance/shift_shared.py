@@ -19,7 +19,17 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-__all__ = ["Shared", "share", "sliced_pools", "windows"]
+__all__ = [
+    "LeafTracer",
+    "Shared",
+    "max_along",
+    "plain_pool",
+    "rest_of",
+    "share",
+    "sliced_pools",
+    "step_of",
+    "windows",
+]
 
 _POINTWISE = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Tanh, nn.Sigmoid),
@@ -39,26 +49,44 @@ class SlicedMaxPool2d(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         """[n, C, H, W] to [n, C, H', W']."""
         for dim in (2, 3):
-            kernel, stride = self.kernel_size, self.stride
-            assert isinstance(kernel, int)
-            assert isinstance(stride, int)
-            many = (x.shape[dim] - kernel) // stride + 1
-            reach = stride * (many - 1) + 1
-            slices = [x.narrow(dim, i, reach) for i in range(kernel)]
-            strided = [one[:, :, ::stride] if dim == 2 else one[..., ::stride] for one in slices]
-            x = reduce(torch.maximum, strided)
+            assert isinstance(self.kernel_size, int)
+            assert isinstance(self.stride, int)
+            x = max_along(x, dim, self.kernel_size, self.stride)
         return x
+
+
+def max_along(x: Tensor, dim: int, kernel: int, stride: int) -> Tensor:
+    """The maximum of windows along the rows (2) or the columns (3) of maps [n, C, H, W]."""
+    many = (x.shape[dim] - kernel) // stride + 1
+    reach = stride * (many - 1) + 1
+    slices = [x.narrow(dim, i, reach) for i in range(kernel)]
+    strided = [one[:, :, ::stride] if dim == 2 else one[..., ::stride] for one in slices]
+    return reduce(torch.maximum, strided)
+
+
+def plain_pool(module: nn.Module) -> tuple[int, int]:
+    """Kernel and stride of a square pooling without padding, which can be done along one axis after
+    the other; (0, 0) of anything else.
+    """
+    if type(module) is nn.AvgPool2d:
+        plain = _square(module.padding) == 0 and not (module.ceil_mode or module.divisor_override)
+    elif type(module) in (nn.MaxPool2d, SlicedMaxPool2d):
+        assert isinstance(module, nn.MaxPool2d)
+        plain = _square(module.padding) == 0 and _square(module.dilation) == 1
+        plain = plain and not (module.ceil_mode or module.return_indices)
+    else:
+        return 0, 0
+    kernel, stride = _square(module.kernel_size), _square(module.stride)
+    return (kernel, stride) if plain and kernel and stride else (0, 0)
 
 
 def sliced_pools(network: nn.Module) -> nn.Module:
     """Let max pooling without padding run as `SlicedMaxPool2d`, in place, on a CPU."""
     for module in network.modules():
-        if type(module) is nn.MaxPool2d:
-            kernel, stride = _square(module.kernel_size), _square(module.stride)
-            plain = _square(module.padding) == 0 and _square(module.dilation) == 1
-            if plain and kernel and stride and not (module.ceil_mode or module.return_indices):
-                module.kernel_size, module.stride = kernel, stride
-                module.__class__ = SlicedMaxPool2d
+        kernel, stride = plain_pool(module)
+        if type(module) is nn.MaxPool2d and kernel:
+            module.kernel_size, module.stride = kernel, stride
+            module.__class__ = SlicedMaxPool2d
     return network
 
 
@@ -84,6 +112,10 @@ class Shared:
         for step, call in self.steps:
             maps = _stepped(maps, step, call)
         return maps
+
+    def cut(self, features: Tensor, image: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """What ``rest`` takes of each window; see `windows`."""
+        return windows(features, self.size, image, top, left)
 
 
 def _stepped(maps: Tensor, step: int, call: Step) -> Tensor:
@@ -113,7 +145,7 @@ def windows(
     return found
 
 
-class _Tracer(fx.Tracer):  # type: ignore[misc, unused-ignore]
+class LeafTracer(fx.Tracer):  # type: ignore[misc, unused-ignore]
     """Looks into no module without children: a layer is a layer, whoever wrote it."""
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
@@ -129,7 +161,7 @@ def share(network: nn.Module, size: tuple[int, int], radius: int) -> Shared | No
         radius: of the shifts; sharing stops where it would cost more than it saves.
     """
     try:
-        traced = fx.GraphModule(network, _Tracer().trace(network))
+        traced = fx.GraphModule(network, LeafTracer().trace(network))
     except Exception:  # tracing runs the user's own forward: anything may be raised there
         return None
     nodes = [n for n in traced.graph.nodes if n.op != "get_attr"]
@@ -138,7 +170,7 @@ def share(network: nn.Module, size: tuple[int, int], radius: int) -> Shared | No
     for node in nodes[1:]:
         if len(cut.users) != 1 or node not in cut.users:
             break
-        step = _step_of(traced, node, cut, found.size)
+        step = step_of(traced, node, cut, found.size)
         if step is None:
             break
         stride, call, after = step
@@ -151,11 +183,11 @@ def share(network: nn.Module, size: tuple[int, int], radius: int) -> Shared | No
         found.size, found.grid, cut = after, grid, node
     if not worth:
         return None
-    found.rest = _rest(traced, cut)
+    found.rest = rest_of(traced, cut)
     return found
 
 
-def _rest(traced: fx.GraphModule, cut: fx.Node) -> nn.Module:
+def rest_of(traced: fx.GraphModule, cut: fx.Node) -> nn.Module:
     """What comes after ``cut``, as a module of its own."""
     graph, after = fx.Graph(), False
     known: dict[fx.Node, fx.Node] = {}
@@ -170,7 +202,7 @@ def _rest(traced: fx.GraphModule, cut: fx.Node) -> nn.Module:
     return rest
 
 
-def _step_of(
+def step_of(
     traced: fx.GraphModule, node: fx.Node, before: fx.Node, size: tuple[int, int]
 ) -> tuple[int, Step, tuple[int, int]] | None:
     """The stride of a node, the node as a function of maps, the window's size after it."""

@@ -22,6 +22,7 @@ __all__ = [
     "MODES",
     "check_mode",
     "check_radius",
+    "check_room",
     "fourier_shifted",
     "ground",
     "margins",
@@ -152,15 +153,25 @@ def _crop(x: Tensor, radius: int, height: int, width: int) -> Tensor:
         target = [height + 2 * radius, width + 2 * radius]
         larger = functional.interpolate(x, target, mode="bilinear", align_corners=False)
         return larger.clamp(0.0, 1.0)
-    room = min(tall - height, broad - width) // 2
-    if room < radius:
-        what = f"give radius = {room} or less, or larger pictures" if room > 0 else "resize them"
-        raise BadRequest(
-            f"a shift of {radius} pixels is larger than the picture leaves: {tall}x{broad} pixels "
-            f"around windows of {height}x{width}; {what}"
-        )
+    check_room((tall, broad), (height, width), radius)
     top, left = (tall - height) // 2 - radius, (broad - width) // 2 - radius
     return x[:, :, top : top + height + 2 * radius, left : left + width + 2 * radius]
+
+
+def check_room(picture: tuple[int, int], size: tuple[int, int], radius: int) -> None:
+    """Refuse windows of ``size`` that leave a larger ``picture``, both (height, width); one of the
+    same size is enlarged, and has room.
+
+    Raises:
+        BadRequest: with the largest radius there is room for.
+    """
+    room = min(whole - part for whole, part in zip(picture, size, strict=True)) // 2
+    if room < radius and picture != size:
+        what = f"give radius = {room} or less, or larger pictures" if room > 0 else "resize them"
+        raise BadRequest(
+            f"a shift of {radius} pixels is larger than the picture leaves: "
+            f"{picture[0]}x{picture[1]} pixels around windows of {size[0]}x{size[1]}; {what}"
+        )
 
 
 def window(picture: Tensor, dy: int, dx: int, radius: int) -> Tensor:
@@ -178,12 +189,39 @@ def shifted(x: Tensor, dy: float, dx: float, mode: str) -> Tensor:
     Whole pixels are exact. Broken pixels are bilinear means of the whole shifts around them, and
     in mode "circular" the band-limited shift of `fourier_shifted`. In mode "crop" the picture is
     the image enlarged for the radius that this shift needs.
+
+    Raises:
+        BadRequest: an unknown mode, or a shift that leaves nothing of the image.
     """
+    check_mode(mode)
+    _check_rest(x, dy, dx, mode)
+    whole = float(dy).is_integer() and float(dx).is_integer()
+    if whole and mode in _PADS:
+        return _padded(x, int(dy), int(dx), _PADS[mode])
+    if mode == "circular":
+        return x.roll((int(dy), int(dx)), (-2, -1)) if whole else fourier_shifted(x, dy, dx)
     radius = max(1, math.ceil(max(abs(dy), abs(dx))))
-    if mode == "circular" and not (float(dy).is_integer() and float(dx).is_integer()):
-        check_radius((x.shape[2], x.shape[3]), radius, mode)
-        return fourier_shifted(x, dy, dx)
     return between(ground(x, radius, mode), dy, dx, radius)
+
+
+# Modes that an image alone can be shifted in, by any whole pixels; torch's names for them.
+_PADS = {"zero": "constant", "reflect": "reflect"}
+
+
+def _check_rest(x: Tensor, dy: float, dx: float, mode: str) -> None:
+    height, width = x.shape[2:]
+    if abs(dy) >= height or abs(dx) >= width:
+        raise BadRequest(
+            f"a shift by ({dy:g}, {dx:g}) leaves nothing of images of {height}x{width} pixels in "
+            f"mode {mode!r}; the largest are {height - 1} and {width - 1}"
+        )
+
+
+def _padded(x: Tensor, dy: int, dx: int, pad: str) -> Tensor:
+    pads = (max(dx, 0), max(-dx, 0), max(dy, 0), max(-dy, 0))
+    height, width = x.shape[2:]
+    padded = functional.pad(x, pads, mode=pad)
+    return padded[..., max(-dy, 0) :, max(-dx, 0) :][..., :height, :width]
 
 
 def between(picture: Tensor, dy: float, dx: float, radius: int) -> Tensor:

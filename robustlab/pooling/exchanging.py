@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from robustlab.errors import BadRequest
 from robustlab.pooling.checking import check_complete, check_shapes
+from robustlab.pooling.density import check_density
 from robustlab.pooling.exchange import Exchange, calls_exchanged, layer_exchanged, told
 from robustlab.pooling.geometry import Pair
 from robustlab.pooling.grids import groups, spreads
@@ -74,6 +75,7 @@ class Exchanging:
     def done(self) -> tuple[nn.Module, list[Site]]:
         """The network and its sites."""
         steps = self._steps()
+        check_density(self.root, self.images)
         heads = self._heads(steps)
         for step in steps:
             if step.read is not None:

@@ -36,7 +36,9 @@ def swap_pooling(
 
     Max and average pools and strided convolutions become dense operations with a sampler behind
     them; maps and logits keep their shapes (a test of them ends the exchange). A pooling inside the
-    network that does not make maps smaller stays, but for its padding. The weights were learned
+    network that does not make maps smaller stays, but for its padding. Where maps get thinner at a
+    place that is no known site (a mean over blocks, every second row), the network is refused
+    (`robustlab.pooling.density`). The weights were learned
     with the old pooling: accuracy may fall until they are trained on.
 
     Args:

@@ -182,3 +182,39 @@ FLOATS = np.full((2, 1, 2, 2), 0.5)
 def test_nonsense_is_refused(arguments, message):
     with pytest.raises(BadRequest, match=message):
         Data(*arguments)
+
+
+def check_middle(middle, kind):
+    """Against the window pixel by pixel, for sides that do and do not stand in the middle."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (5, 3, 9, 12), np.uint8)
+    images = pixels if kind == "8-bit" else (pixels / np.float32(255)).astype(np.float32)
+    data = Data(images, [0, 1, 1, 0, 1], name="large")
+    part = middle(data, 4, 6)
+    assert part.shape == (3, 4, 6)
+    for n, c, i, j in np.ndindex(*part.images.shape):
+        assert part.images[n, c, i, j] == images[n, c, i + 2, j + 3]
+    assert part.ids == data.ids
+    assert part.labels.tolist() == data.labels.tolist()
+    assert part.fingerprint != data.fingerprint
+    assert part.fingerprint == Data(np.array(part.images), data.labels, ids=data.ids).fingerprint
+
+
+@pytest.mark.parametrize("kind", ["8-bit", "float"])
+def test_middle(kind):
+    check_middle(Data.middle, kind)
+
+
+def test_that_check_kills_a_window_of_the_corner():
+    def corner(data, height, width):
+        return Data(data.images[:, :, :height, :width], data.labels, ids=data.ids)
+
+    with pytest.raises(AssertionError):
+        check_middle(corner, "8-bit")
+
+
+@pytest.mark.parametrize("size", [(10, 6), (4, 13), (0, 2)])
+def test_there_is_no_middle_larger_than_the_image(size):
+    data = Data(np.zeros((1, 1, 9, 12), np.uint8), [0], classes=2)
+    with pytest.raises(BadRequest, match=f"9x12 pixels have no window of {size[0]}x{size[1]}"):
+        data.middle(*size)

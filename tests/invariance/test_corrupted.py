@@ -13,7 +13,14 @@ from PIL import Image
 
 from robustlab import invariance
 from robustlab.errors import BadRequest
-from robustlab.invariance.corrupted import CORRUPTIONS, SEVERITIES, corrupt, digital, noises
+from robustlab.invariance.corrupted import (
+    CORRUPTIONS,
+    FIFTEEN,
+    SEVERITIES,
+    corrupt,
+    digital,
+    noises,
+)
 from robustlab.invariance.corrupted.blurs import defocus_blur, motion, zoom, zoom_blur
 from robustlab.invariance.corrupted.weather import terrain
 from robustlab.invariance.mce import ALEXNET, mean_corruption_error
@@ -36,7 +43,8 @@ def rng(n=0, name="x"):
     return SampleRandom(0, [f"own/{n}"], "corruption", name)
 
 
-def test_fourteen_in_the_order_of_the_paper():
+def test_all_in_the_order_of_the_paper():
+    assert list(ALEXNET) == list(FIFTEEN)
     assert [n for n in ALEXNET if n != "frost"] == NAMES
     assert len(NAMES) == 14
 

@@ -8,9 +8,10 @@ from torch import nn
 
 from robustlab.hooks import feature_maps, find_layers
 from robustlab.invariance.layer_errors import aligned_error
-from robustlab.invariance.layer_measures import Ruler, border_pixels, shifted
+from robustlab.invariance.layer_measures import Ruler, border_pixels
 from robustlab.invariance.layer_reach import Reach
 from robustlab.invariance.layer_strides import measure_strides
+from robustlab.invariance.shifts import shifted
 
 
 def field_of(network, size, channels=1):
@@ -111,7 +112,7 @@ def test_without_a_mask_they_are_not(forgotten):
     """Mutants: the mask forgotten, or one half of it."""
     shift = (2, 0)
     ruler, x, clean = ruler_of(padded(), "reflect")
-    after = feature_maps(ruler.network, shifted(x, shift, "reflect"), list(ruler.layers.values()))[
+    after = feature_maps(ruler.network, shifted(x, *shift, "reflect"), list(ruler.layers.values()))[
         0
     ]
     border, roll = ruler.borders(x[:1], shift)["2"], ruler.roll("2", shift)
@@ -141,14 +142,14 @@ def test_pixels_of_the_border():
     assert made.sum() == lost.sum() == 4 * 5 - 3 * 3
     assert all(part.all() for part in (made[0], made[:, -2:], lost[-1], lost[:, :2]))
     x = torch.rand(1, 1, 4, 5) + 1
-    assert torch.equal(shifted(x, (1, -2), "zero")[0, 0] == 0, made)
+    assert torch.equal(shifted(x, 1, -2, "zero")[0, 0] == 0, made)
 
 
 @pytest.mark.parametrize("mode", ["zero", "reflect", "circular"])
 @pytest.mark.parametrize("shift", [(0, 1), (2, 0), (-1, 3), (3, -2)])
 def test_shifts_against_single_pixels(mode, shift):
     x = torch.rand(1, 1, 6, 7)
-    found = shifted(x, shift, mode)[0, 0]
+    found = shifted(x, *shift, mode)[0, 0]
     for i in range(6):
         for j in range(7):
             a, b = i - shift[0], j - shift[1]

@@ -194,19 +194,23 @@ def check_told(notes, absent, asked):
     (told,) = (note for note in notes if "mCE" in note)
     assert "No mCE is given" in told
     assert "frost is missing here, for it is made of photographs" in told
-    assert "ImageNet-C, which these are not" in told
     assert "robustlab.invariance.mean_corruption_error" in told
     _, _, rest = told.partition("not asked for: ")
-    names = rest.partition(")")[0].split(", ") if rest else []
+    names = rest.partition(";")[0].split(", ") if rest else []
     assert not {"frost", *asked} & set(names)
     assert set(absent) <= set(names)
+    assert "has other classes than the 1,000 of ImageNet" in told
+    assert "32x32 pixels, not 224x224" in told
 
 
-def test_the_note_names_what_is_missing():
+def test_the_note_names_what_is_missing(data):
     from robustlab.invariance.corruptions import _missing
 
-    assert "not asked for" not in _missing([k for k in ALEXNET if k != "frost"])
-    assert _missing([k for k in ALEXNET if k != "fog"]).endswith("(not asked for: fog)")
+    assert "not asked for" not in _missing(data, [k for k in ALEXNET if k != "frost"])
+    assert "; not asked for: fog;" in _missing(
+        data, [k for k in ALEXNET if k not in ("fog", "frost")]
+    )
+    assert "frost" not in _missing(data, list(ALEXNET))
 
 
 def test_seeing_image_by_image(backbone, data):

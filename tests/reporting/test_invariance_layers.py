@@ -20,7 +20,7 @@ from robustlab.reporting.invariance.layers import layers, sentence
 from robustlab.reporting.invariance.layers_found import Found, found_in, share, shift_name, size
 from robustlab.reporting.section import Story
 from robustlab.results import Results
-from robustlab.statistics import Rate, bootstrap_mean
+from robustlab.statistics import Rate, bootstrap_mean, mean_of_pairs
 from robustlab.suite import ProbeSpec
 
 HOSTILE = '<script>alert("x")</script>'
@@ -93,7 +93,7 @@ def check_table(results, section):
             held = arrays[name][:, 0, place].astype(float)
             expected = bootstrap_mean(held)
             assert row[column] == ("" if expected.n == 0 else size(expected)), (name, place)
-        unrelated = bootstrap_mean(arrays["unrelated"][:, 0, place])
+        unrelated = mean_of_pairs(arrays["unrelated"][:, 0, place], arrays["partner"])
         assert row[7] == size(unrelated)
         assert row[8] == share(bootstrap_mean(arrays["changed"][:, 0, place]))
     return rows
@@ -242,6 +242,8 @@ def test_maps_that_no_cell_is_left_of(results):
         ((0, -2), "2 pixels left"),
         ((3, 0), "3 pixels down"),
         ((-1, 4), "1 pixel up and 4 right"),
+        ((0, 0.5), "0.5 pixel right"),
+        ((1, -2.5), "1 pixel down and 2.5 left"),
     ],
 )
 def test_shifts_in_words(shift, expected):
@@ -254,3 +256,29 @@ def test_errors_in_words():
     assert size(Rate(0.5, 0.25, 0.75, 9)) == "0.500 [0.250, 0.750]"
     assert size(Rate(0.5, float("nan"), float("nan"), 1)) == "0.500"
     assert size(Rate(float("nan"), float("nan"), float("nan"), 0)) == "not measured"
+
+
+def test_parts_of_a_cell(tmp_path, parse):
+    """The column stands in circular mode alone, and holds the mean over the images."""
+    from robustlab import statistics
+    from robustlab.reporting.invariance.layers import _table
+
+    nets = [backbone("max", (nn.MaxPool2d(2),), padding=1)]
+    params = {"shifts": [[0, 0.5], [0, 1]], "mode": "circular", "seams": True}
+    found = run_of(tmp_path, nets, images(), **params)
+    page = (found.folder / "report.html").read_text(encoding="utf-8")
+    assert "0.5 pixel right" in page
+    assert page.count("by parts of a cell</th>") == 1
+    arrays = group(found, "max").outcome.arrays
+    rows = _table(found_in(group(found, "max")))["rows"]
+    for place in (0, 2):
+        told = size(statistics.bootstrap_mean(arrays["fractional"][:, 0, place]))
+        assert rows[place]["parts"] == told
+        assert told.split()[0] in page
+    assert "by parts of a cell</th>" not in "".join(_zero_page(tmp_path, nets))
+
+
+def _zero_page(folder, nets):
+    (folder / "zero").mkdir()
+    found = run_of(folder / "zero", nets, images())
+    return (found.folder / "report.html").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from urllib.parse import unquote
 
@@ -394,3 +395,78 @@ def test_no_interval_of_a_share_is_without_width(make):
     assert "[0.0, 0.0]" not in same.told.body
     found = same.groups[0].rate(f"pair_consistency[radius={RADIUS}]")
     assert found == statistics.wilson(N, N)
+
+
+# Between whole pixels -----------------------------------------------------------------------------
+
+
+def check_between(told, group):
+    """The numbers of the page by a loop over images and positions."""
+    params, arrays = group.plan["params"], group.outcome.arrays
+    middle = params["radius"] * params["subpixel"]
+    whole = everywhere = right = only = 0
+    for line, label in zip(
+        arrays["line_prediction"].tolist(), group.outcome.samples["label"].tolist(), strict=True
+    ):
+        same = [k == line[middle] for k in line]
+        at_whole = all(same[k] for k in range(0, len(line), params["subpixel"]))
+        whole, everywhere = whole + at_whole, everywhere + all(same)
+        only, right = only + (at_whole and not all(same)), right + all(k == label for k in line)
+    n = len(group.outcome.samples["label"])
+    row = next(r for r in told["rows"] if r["backbone"] == group.backbone)
+    expected = [statistics.rate(np.arange(n) < k) for k in (whole, everywhere, right)]
+    assert [row["whole"], row["all"], row["right"]] == [str(rate) for rate in expected]
+    assert row["only"] == only
+    return whole, everywhere
+
+
+def turned(group):
+    """The same run, with two images that change their answer between whole pixels alone."""
+    line = group.outcome.arrays["line_prediction"].copy()
+    middle = line.shape[1] // 2
+    for row in (0, 3):
+        line[row] = line[row, middle]
+        line[row, middle + 1] = (line[row, middle] + 1) % 10
+    outcome = replace(group.outcome, arrays={**group.outcome.arrays, "line_prediction": line})
+    return replace(group, outcome=outcome)
+
+
+@pytest.fixture(scope="module")
+def lines(make):
+    return make(("lenet5-max@digits", EVIL), probes=[{"radius": 2, "subpixel": 4, "axis": "x"}])
+
+
+def test_between_whole_pixels(lines):
+    from robustlab.reporting.invariance.shift_between import between
+
+    groups = [turned(lines.groups[0]), lines.groups[1]]
+    told = between(lines.story, [Shifts(g) for g in groups])
+    whole, everywhere = max(check_between(told, g) for g in groups)
+    assert whole >= everywhere + 2
+    assert f"keeps its answer on {whole} at every whole pixel" in told["sentence"]
+    assert f"{whole - everywhere} change between them" in told["sentence"]
+    assert "every quarter of a pixel" in lines.told.body
+    assert EVIL not in lines.told.body
+    assert len(told["csv"]) == 2 * N
+
+
+@pytest.mark.parametrize("mutant", ["every position", "the first"])
+def test_that_check_kills(lines, monkeypatch, mutant):
+    from robustlab.reporting.invariance import shift_found
+    from robustlab.reporting.invariance.shift_between import between
+
+    def wrong(self):
+        line = self.array("line_prediction")
+        still = line[:, :1] if mutant == "the first" else line[:, 2 * self.parts, None]
+        whole = (line == still).all(axis=1) if mutant == "every position" else line[:, 0] == 1
+        return shift_found.Between(whole, whole, (line == self.labels[:, None]).all(axis=1))
+
+    group = turned(lines.groups[0])
+    monkeypatch.setattr(Shifts, "along_the_line", wrong)
+    told = between(lines.story, [Shifts(group)])
+    with pytest.raises(AssertionError):
+        check_between(told, group)
+
+
+def test_without_parts_of_pixels_nothing_is_said(run):
+    assert "of a pixel" not in run.told.body

@@ -371,3 +371,24 @@ def test_photographs_have_no_silhouettes(tmp_path, parse):
     rows = table_of(section, "seeing-silhouette.csv")
     assert {r["n"] for r in rows} == {"0"}
     assert "made smaller" in section.words
+
+
+def test_the_mce_of_a_run_that_has_one(run):
+    """Recounted from the arrays, image by image; without the column nothing is said of it."""
+    from dataclasses import replace
+
+    from robustlab.invariance.mce import ALEXNET, mean_corruption_error
+
+    table_of_group = corruptions.__globals__["_table"]
+    (group, *_) = groups(run, "corruptions")
+    rng = np.random.default_rng(0)
+    n = len(group.outcome.samples["label"])
+    right = {f"correct[{kind}]": rng.random((n, 5)) < 0.4 for kind in ALEXNET}
+    samples = {**group.outcome.samples, "mce": np.zeros(n)}
+    outcome = replace(group.outcome, arrays=right, samples=samples)
+    table = table_of_group(None, replace(group, outcome=outcome))
+    true = mean_corruption_error({k: 1 - right[f"correct[{k}]"].mean(axis=0) for k in ALEXNET})
+    assert table["mce"].startswith(f"{100 * true:.1f} % [")
+    plain = replace(group, outcome=replace(outcome, samples=group.outcome.samples))
+    assert table_of_group(None, plain)["mce"] == ""
+    assert table_of_group(None, group)["mce"] == ""

@@ -1,4 +1,4 @@
-"""Snow and fog. Frost is missing: it needs photographs."""
+"""Snow and fog."""
 
 from __future__ import annotations
 

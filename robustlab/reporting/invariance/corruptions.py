@@ -1,14 +1,15 @@
-"""Errors under common corruptions: a heat table a backbone, and the plain mean."""
+"""Errors under common corruptions: a heat table a backbone, the plain mean, and the mCE if any."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustlab import statistics
+from robustlab.invariance.mce import weighed
 from robustlab.reporting.invariance.severity_drawing import tiles
 from robustlab.reporting.invariance.told import Told
 from robustlab.reporting.section import Story, render
@@ -47,9 +48,11 @@ def corruptions(story: Story, groups: Sequence[Group]) -> Told | None:
 
 
 def _title(story: Story, told: Sequence[dict[str, Any]]) -> str:
-    """The mean error of each backbone, and what costs the first most; no mCE."""
+    """The mean error of each backbone, and what costs the first most; the mCE if any."""
     means = " and ".join(f"{one['mean']} ({code(one['backbone'])})" for one in told[:2])
     more = f", {plural(len(told) - 2, 'more backbones')} below" if len(told) > 2 else ""
+    if all(one["mce"] for one in told):
+        more += f", mCE {' and '.join(one['mce'] for one in told[:2])}"
     worst = max(told[0]["rows"], key=lambda row: row["mean"].value)
     costs = f"; {worst['name']} costs {code(told[0]['backbone'])} most, {worst['mean']}"
     return (
@@ -80,6 +83,7 @@ def _table(story: Story, group: Group) -> dict[str, Any] | None:
         "n": len(clean),
         "clean": statistics.rate(~np.asarray(clean, dtype=bool)),
         "mean": mean_error(every),
+        "mce": _mce(group, wrong),
         "worst": statistics.rate(~every.any(axis=1)),
         "by_severity": np.mean([w.mean(axis=0) for w in wrong.values()], axis=0).tolist(),
         "rows": [
@@ -92,6 +96,17 @@ def _table(story: Story, group: Group) -> dict[str, Any] | None:
         ],
         "data": data,
     }
+
+
+def _mce(group: Group, wrong: Mapping[str, NDArray[np.bool_]]) -> str:
+    """The mean corruption error with its interval over images; empty where the run gave none."""
+    assert group.outcome is not None
+    if "mce" not in group.outcome.samples:
+        return ""
+    share = weighed({kind: one.mean(axis=1) for kind, one in wrong.items()})
+    found = statistics.bootstrap_mean(share)
+    interval = "" if np.isnan(found.low) else f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{100 * found.value:.1f} %{interval}"
 
 
 def mean_error(wrong: NDArray[np.bool_]) -> Rate:

@@ -145,6 +145,7 @@ def _table(one: Found) -> dict[str, Any]:
                 "kept": f"{100 * one.kept[0, place]:.0f} %" if place in one.maps else "",
                 "aligned": _cell(one, "aligned", place),
                 "best": _cell(one, "best_roll", place),
+                "parts": _cell(one, "fractional", place),
                 "in_place": _cell(one, "in_place", place),
                 "unrelated": _written(one.unrelated("in_place", place)),
                 "changed": _share(one, place),
@@ -154,6 +155,7 @@ def _table(one: Found) -> dict[str, Any]:
         "backbone": one.backbone,
         "rows": rows,
         "n": one.n,
+        "circular": one.mode == "circular",
         "kept": _listed(one.kept_predictions),
     }
 

@@ -20,7 +20,7 @@ __all__ = ["curves"]
 WIDTHS = {"wide": (880, 22), "narrow": (370, 15)}  # page pixels, letters of a layer's name
 HEIGHTS = (250, 130, 95)  # page pixels: errors, shares changed, and the layers' names below both
 NAMED = {"wide": 30, "narrow": 12}  # layers that are named below the axis
-MEASURES = {"best_roll": "best roll", "aligned": "aligned", "in_place": "in place"}
+MEASURES = ("best_roll", "aligned", "fractional", "in_place")
 
 
 def curves(
@@ -96,6 +96,7 @@ def _errors(axes: Axes, one: Found, colour: str, marker: str) -> None:
             "ms": 8,
             "label": "aligned, where the stride allows",
         },
+        "fractional": {"ls": "-.", "label": "by parts of a cell"},
         "in_place": {"marker": ".", "ls": ":", "label": "in place"},
     }
     for measure, style in styles.items():

@@ -15,9 +15,10 @@ from robustlab import statistics
 from robustlab.results import Group
 from robustlab.statistics import Rate
 
-__all__ = ["Found", "found_in", "share", "shift_name", "size"]
+__all__ = ["Found", "Shift", "found_in", "share", "shift_name", "size"]
 
 Array = NDArray[Any]
+Shift = tuple[float, float]
 
 EXACT = 1e-6  # an error below this is what float32 leaves of none
 MINIMUM = 1e-5  # what a logarithmic axis shows of less
@@ -56,11 +57,12 @@ class Found:
         return [(int(a), int(b)) for a, b in self.arrays["strides"]]
 
     @cached_property
-    def shifts(self) -> list[tuple[int, int]]:
-        return [(int(a), int(b)) for a, b in self.arrays["shifts"]]
+    def shifts(self) -> list[Shift]:
+        """(dy, dx) in pixels; whole ones are ints."""
+        return [(_number(a), _number(b)) for a, b in self.arrays["shifts"].tolist()]
 
     @property
-    def shift(self) -> tuple[int, int]:
+    def shift(self) -> Shift:
         """The first shift, which the sentences are about."""
         return self.shifts[0]
 
@@ -81,14 +83,19 @@ class Found:
 
     def mean(self, measure: str, place: int, shift: int = 0) -> Rate:
         """Mean of a measure at a layer over the images where it is defined."""
+        if measure not in self.arrays:  # a run of before it was measured
+            return Rate(math.nan, math.nan, math.nan, 0)
         return statistics.bootstrap_mean(self.arrays[measure][:, shift, place])
 
     def unrelated(self, measure: str, place: int, shift: int = 0) -> Rate:
         """The same between unrelated images, over the same cells and rolls; ``in_place`` or
-        ``best_roll``.
+        ``best_roll``. Each image is in two pairs, which the interval knows.
         """
         name = "unrelated_best_roll" if measure == "best_roll" else "unrelated"
-        return statistics.bootstrap_mean(self.arrays[name][:, shift, place])
+        values = self.arrays[name][:, shift, place]
+        if "partner" not in self.arrays:  # a run of before it was kept
+            return statistics.bootstrap_mean(values)
+        return statistics.mean_of_pairs(values, self.arrays["partner"])
 
     @property
     def kept_predictions(self) -> list[tuple[str, str]]:
@@ -98,6 +105,10 @@ class Found:
             (shift_name(shift), str(statistics.rate(said[:, 1 + s] == said[:, 0])))
             for s, shift in enumerate(self.shifts)
         ]
+
+
+def _number(value: float) -> float:
+    return int(value) if float(value).is_integer() else value
 
 
 def found_in(group: Group) -> Found | None:
@@ -115,8 +126,8 @@ def found_in(group: Group) -> Found | None:
     )
 
 
-def shift_name(shift: Sequence[int]) -> str:
-    """``1 pixel right``, ``2 pixels down and 1 left``."""
+def shift_name(shift: Sequence[float]) -> str:
+    """``1 pixel right``, ``2 pixels down and 0.5 left``."""
     dy, dx = shift
     parts = [
         (abs(d), (a if d > 0 else b))
@@ -124,8 +135,8 @@ def shift_name(shift: Sequence[int]) -> str:
         if d
     ]
     first, *rest = parts
-    text = f"{first[0]} {'pixel' if first[0] == 1 else 'pixels'} {first[1]}"
-    return text + "".join(f" and {many} {where}" for many, where in rest)
+    text = f"{first[0]:g} {'pixel' if first[0] <= 1 else 'pixels'} {first[1]}"
+    return text + "".join(f" and {many:g} {where}" for many, where in rest)
 
 
 def size(found: Rate) -> str:

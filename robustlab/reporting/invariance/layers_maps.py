@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustlab.reporting.invariance.layers_found import Found, shift_name
+from robustlab.reporting.invariance.layers_found import Found, Shift, shift_name
 from robustlab.reporting.pixels import as_picture, data_uri, scale_for
 
 __all__ = ["feature_pictures"]
@@ -59,8 +59,8 @@ def _row(one: Found, place: int, before: Floats, after: Floats) -> dict[str, Any
     }
 
 
-def _cells(shift: tuple[int, int], stride: tuple[int, int]) -> str:
-    return f"({shift[0] // stride[0]}, {shift[1] // stride[1]}) cells"
+def _cells(shift: Shift, stride: tuple[int, int]) -> str:
+    return f"({shift[0] // stride[0]:g}, {shift[1] // stride[1]:g}) cells"
 
 
 def _width(pixels: int, room: int) -> int:

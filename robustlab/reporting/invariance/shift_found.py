@@ -18,7 +18,7 @@ from robustlab.results import Group
 from robustlab.statistics import Paired, Rate
 from robustlab.verdict import holm
 
-__all__ = ["Pair", "Shifts", "pairs_of"]
+__all__ = ["Between", "Pair", "Shifts", "pairs_of"]
 
 Array = NDArray[Any]
 
@@ -131,7 +131,9 @@ class Shifts:
         return statistics.bootstrap_mean(measures.relative_error(inner, self.array(name)))
 
     def unrelated(self, name: str) -> Rate:
-        """The same error between two images of the data, mean over all pairs."""
+        """The same error between two images of the data, mean over all pairs; images are resampled,
+        each with all its pairs.
+        """
         assert self.group.outcome is not None
         if _CHANGES[name] not in self.group.outcome.arrays:
             return Rate(math.nan, math.nan, math.nan, 0)
@@ -141,15 +143,45 @@ class Shifts:
     def _unrelated(self) -> dict[str, Rate]:
         assert self.group.outcome is not None
         return {
-            name: statistics.bootstrap_mean(measures.unrelated_error(self.array(name)))
+            name: statistics.bootstrap_mean(measures.unrelated_shares(self.array(name)))
             for name, changes in _CHANGES.items()
             if changes in self.group.outcome.arrays
         }
 
     @property
+    def parts(self) -> int:
+        """Steps a pixel of the sub-pixel line; 1: there is none."""
+        return int(self.group.plan["params"].get("subpixel", 1))
+
+    @property
+    def axis(self) -> str:
+        return str(self.group.plan["params"].get("axis", "diagonal"))
+
+    def along_the_line(self) -> Between:
+        """What becomes of each image's answer at the whole and at all positions of the line."""
+        line = self.array("line_prediction")
+        still = line[:, self.radius * self.parts, None]
+        return Between(
+            whole=(line[:, :: self.parts] == still).all(axis=1),
+            all=(line == still).all(axis=1),
+            right=(line == self.labels[:, None]).all(axis=1),
+        )
+
+    @property
     def accuracy(self) -> NDArray[np.float64]:
         """Accuracy at each shift, [S, S]."""
         return measures.accuracy_map(self.prediction, self.labels)
+
+
+@dataclass(frozen=True)
+class Between:
+    """Bool [n]: the answer stays that of the unshifted image at every whole pixel, and at every
+    position of the line; it is right at every position.
+    """
+
+    whole: Array
+    all: Array
+    right: Array
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from robustlab.reporting.gallery import class_name
 from robustlab.reporting.invariance import shift_drawing as drawing
 from robustlab.reporting.invariance import shift_pictures as pictures
+from robustlab.reporting.invariance.shift_between import between
 from robustlab.reporting.invariance.shift_found import Shifts
 from robustlab.reporting.invariance.shift_words import (
     error_text,
@@ -65,6 +66,7 @@ def _block(story: Story, found: Sequence[Shifts], prefix: str) -> dict[str, Any]
         "notes": list(notes),
         "maps": _maps(story, found),
         "line": _along(story, found, prefix),
+        "between": between(story, found),
         "scatter": _scatter(story, found, prefix),
         "bars": _bars(story, found, prefix),
         "radii": _by_radius(story, found, prefix),
