@@ -109,7 +109,7 @@ class Explainer:
             rule: Rule = "deconvnet" if method == "deconvnet" else "guided"
             last = self.layers[-1]
             found = project(self.network, last, x, [(target, 0, 0)], rule, "one", self.name)[1]
-            self.forward, self.backward = self.forward + 3, self.backward + 1
+            self.forward, self.backward = self.forward + 4, self.backward + 1
         elif method == "occlusion":
             return occluded(self, x, target).drop[None]
         else:
