@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest, choices
+from robustlab.filters.integrated import BASELINES, integrated_gradients
 from robustlab.filters.projection import check_rule, gradients_on, project
 from robustlab.filters.rectified import Rule
 from robustlab.hooks import Layer, find_layers
@@ -24,7 +25,16 @@ from robustlab.randomness import SampleRandom
 
 __all__ = ["METHODS", "Explainer", "Occluded", "Settings", "occluded"]
 
-METHODS = ("gradient", "smoothgrad", "integrated", "gradcam", "occlusion", "deconvnet", "guided")
+METHODS = (
+    "gradient",
+    "smoothgrad",
+    "integrated",
+    "integrated_grey",
+    "gradcam",
+    "occlusion",
+    "deconvnet",
+    "guided",
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,10 @@ class Explainer:
     """Attributions by one network, image by image.
 
     Works on a private copy, so that whatever captum hangs on a module vanishes with it.
+
+    Attributes:
+        forward, backward: passes of images so far.
+        incomplete: completeness error of the integrated gradients asked for last.
     """
 
     def __init__(self, backbone: Backbone, network: nn.Module, settings: Settings) -> None:
@@ -77,6 +91,7 @@ class Explainer:
         wide = torch.zeros(2, *backbone.input_shape, dtype=backbone.dtype, device=backbone.device)
         self.layers, _ = find_layers(self.network, wide + 0.5)
         self.forward = self.backward = 0
+        self.incomplete = float("nan")
 
     def why_not(self, method: str, x: Tensor) -> str:
         """Why a measure is not defined for this network; nothing where it is.
@@ -139,19 +154,16 @@ class Explainer:
             total += self._gradient(x.detach() + s.noise * noise, target, image).sum(0)
         return total / s.samples
 
-    def _integrated(self, x: Tensor, target: int, image: str) -> Tensor:
-        """Sundararajan et al. (2017), from black; the steps of a Gauss-Legendre rule."""
-        from captum.attr import IntegratedGradients
-
+    def _integrated(self, x: Tensor, target: int, image: str, baseline: float = 0.0) -> Tensor:
         self._count(self.settings.steps)
-        found: Tensor = IntegratedGradients(self.network).attribute(
-            x.requires_grad_(),
-            baselines=0.0,
-            target=target,
-            n_steps=self.settings.steps,
-            internal_batch_size=16,
+        self.forward += 2  # captum asks for both ends to tell how far the sum is off
+        found, self.incomplete = integrated_gradients(
+            self.network, x, target, self.settings.steps, baseline
         )
         return found
+
+    def _integrated_grey(self, x: Tensor, target: int, image: str) -> Tensor:
+        return self._integrated(x, target, image, BASELINES["integrated_grey"])
 
     def _gradcam(self, x: Tensor, target: int, image: str) -> Tensor:
         """Selvaraju et al. (2017), at the last map, brought to the size of the image."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from robustlab.adversarial.images import working_dtype
 from robustlab.backbones import Backbone
 from robustlab.filters.explained import Explainer, Settings
+from robustlab.filters.integrated import BASELINES, off_baseline
 from robustlab.filters.likeness import rank_correlation
 from robustlab.filters.projection import randomised
 from robustlab.filters.trace_pair import as_pair
@@ -35,7 +36,10 @@ class PairExplained:
             the class said on that image. Positive speaks for it.
         control: the clean image and its class in a network of random weights; empty if not asked.
         changed_likeness, control_likeness: method -> Spearman's rank correlation of the magnitudes
-            with those of the clean image, in [-1, 1]; NaN where a map is the same everywhere.
+            with those of the clean image, in [-1, 1]; NaN where a map is the same everywhere. Of
+            integrated gradients over the pixels that are not what they start from.
+        completeness_error: method -> of integrated gradients of the clean and of the changed
+            image, |sum of the map - change of the logit| / |change of the logit|.
         left_out: method -> why it is not defined for this network.
     """
 
@@ -45,6 +49,7 @@ class PairExplained:
     control: Maps
     changed_likeness: Mapping[str, float]
     control_likeness: Mapping[str, float]
+    completeness_error: Mapping[str, tuple[float, float]]
     left_out: Mapping[str, str]
 
 
@@ -83,21 +88,39 @@ def explain_pair(
     reasons = {m: own.why_not(m, x) for m in methods}
     held = [m for m in methods if not reasons[m]]
     before, after = (int(backbone(one).argmax()) for one in (x, z))
-    found = {m: own(m, x, before, image) for m in held}
-    other = {m: own(m, z, after, image) for m in held}
+    found, off = _maps(own, held, x, before, image)
+    other, off_too = _maps(own, held, z, after, image)
     random: Maps = {}
     if control:
         drawn = Explainer(backbone, randomised(backbone.network, seed), settings)
-        random = {m: drawn(m, x, before, image) for m in held}
+        random, _ = _maps(drawn, held, x, before, image)
     return PairExplained(
-        (before, after),
-        found,
-        other,
-        random,
-        {m: rank_correlation(found[m], other[m]) for m in held},
-        {m: rank_correlation(found[m], random[m]) for m in held if random},
-        {m: why for m, why in reasons.items() if why},
+        predictions=(before, after),
+        clean=found,
+        changed=other,
+        control=random,
+        changed_likeness={
+            m: rank_correlation(found[m], other[m], off_baseline(m, x, z)) for m in held
+        },
+        control_likeness={
+            m: rank_correlation(found[m], random[m], off_baseline(m, x)) for m in held if random
+        },
+        completeness_error={m: (off[m], off_too[m]) for m in off},
+        left_out={m: why for m, why in reasons.items() if why},
     )
+
+
+def _maps(
+    explainer: Explainer, methods: Sequence[str], x: Tensor, target: int, image: str
+) -> tuple[Maps, dict[str, float]]:
+    """The maps, and of integrated gradients their completeness errors."""
+    maps: Maps = {}
+    off: dict[str, float] = {}
+    for method in methods:
+        maps[method] = explainer(method, x, target, image)
+        if method in BASELINES:
+            off[method] = explainer.incomplete
+    return maps, off
 
 
 def _tensor(backbone: Backbone, pixels: NDArray[Any]) -> Tensor:
