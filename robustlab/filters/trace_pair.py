@@ -18,6 +18,7 @@ from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest, choices
 from robustlab.filters.trace_controls import CONTROLS
+from robustlab.filters.trace_layers import traced_layers
 from robustlab.filters.trace_pictures import pictured
 from robustlab.filters.trace_survey import Survey
 from robustlab.filters.trace_twins import Twins
@@ -92,7 +93,8 @@ def trace_pair(
 
     Args:
         clean, changed: uint8 [C, H, W], pixels as a PNG holds them, of the backbone's size.
-        layers: names of layers, or at most so many, evenly spread; 0: all.
+        layers: names of layers, or at most so many, evenly spread among those that no branch goes
+            round, where these are enough; 0: all.
         draws: random orders of channels that the order by change is held against.
         seed, image: decide the controls and the random orders; give an image's own id.
         batch: images in one pass: bounds the memory.
@@ -134,7 +136,7 @@ def _layers(backbone: Backbone, pair: Array, asked: int | Sequence[str]) -> list
     if isinstance(asked, int):
         if asked < 0:
             raise BadRequest(f"layers={asked} is below 0; 0 takes all")
-        found, _ = find_layers(backbone.network, two, asked)
+        found, _, _ = traced_layers(backbone.network, two, asked)
     else:
         every, _ = find_layers(backbone.network, two)
         known = {layer.name: layer for layer in every}

@@ -107,6 +107,8 @@ def check_units(results, tree):
     wanted = signed_number(bootstrap_mean(held))
     text = " ".join(n.words for n in tree.all("h2") + tree.all("h3") + tree.all("li"))
     assert f"projections correlate {wanted} with those of random weights" in text
+    counted = bootstrap_mean(held).n  # images whose patches are all even have no correlation
+    assert f"of random weights (n = {counted} image" in text
     return rows
 
 
