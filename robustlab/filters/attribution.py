@@ -74,7 +74,7 @@ def attribution(
     pictures: of so many images the grid is drawn
     samples: noisy copies of SmoothGrad
     noise: their standard deviation, on the [0, 1] scale
-    steps: of integrated gradients, from black or, integrated_grey, from grey 0.5
+    steps: of integrated gradients, from black or grey 0.5; up to four times as many if need be
     window: side of the grey square in pixels; 0: a quarter of the image's
     stride: between its places in pixels; 0: half its side
     seed: with each image's id it decides noise, attack and random weights

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustlab.adversarial import Found
 from robustlab.filters.attribution_tiles import occlusion_picture
 from robustlab.filters.explained import Occluded, Settings
-from robustlab.filters.integrated import BASELINES, INCOMPLETE
+from robustlab.filters.integrated import BASELINES, DOUBLINGS, INCOMPLETE
 from robustlab.filters.tiles import grid
 from robustlab.outcome import Finding, Metric, Outcome, Picture
 
@@ -105,7 +105,9 @@ def _notes(told: Told, settings: Settings) -> list[str]:
     held = [text for name, text in starts.items() if name in told.methods]
     if held:
         notes.append(
-            f"Integrated gradients: {settings.steps} steps from {' and from '.join(held)}; a pixel "
+            f"Integrated gradients: {settings.steps} steps from {' and from '.join(held)}, up to "
+            f"{settings.steps * 2**DOUBLINGS} where their sum is off by more than "
+            f"{100 * INCOMPLETE:g} %; a pixel "
             "that is what they start from gets 0 whatever the network does, so that correlations "
             "are over the others."
         )
@@ -135,8 +137,9 @@ def _findings(told: Told, settings: Settings) -> list[Finding]:
                     "completeness",
                     "amber",
                     f"{method}: on {{count}} of {{of}} images the attributions miss the change of "
-                    f"the logit by more than {100 * INCOMPLETE:g} % (by {100 * worst:.2g} % at "
-                    f"worst); take more than {settings.steps} steps.",
+                    f"the logit by more than {100 * INCOMPLETE:g} % (by {100 * worst:.3g} % at "
+                    f"worst) even with {settings.steps * 2**DOUBLINGS} steps; take steps="
+                    f"{2 * settings.steps * 2**DOUBLINGS}.",
                     count=many,
                     of=len(off),
                 )

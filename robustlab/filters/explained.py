@@ -155,11 +155,12 @@ class Explainer:
         return total / s.samples
 
     def _integrated(self, x: Tensor, target: int, image: str, baseline: float = 0.0) -> Tensor:
-        self._count(self.settings.steps)
-        self.forward += 2  # captum asks for both ends to tell how far the sum is off
-        found, self.incomplete = integrated_gradients(
+        """The passes at both ends, by which the sum is judged, are counted as one rule's."""
+        found, self.incomplete, taken = integrated_gradients(
             self.network, x, target, self.settings.steps, baseline
         )
+        self._count(taken)
+        self.forward += 2
         return found
 
     def _integrated_grey(self, x: Tensor, target: int, image: str) -> Tensor:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["WIDTHS", "evenly", "layer_axis", "short"]
 
 # A drawing's width in page pixels, letters of a layer's name, layers that are named below the axis.
-WIDTHS = {"wide": (880, 22, 30), "narrow": (370, 13, 12)}
+WIDTHS = {"wide": (880, 22, 30), "narrow": (370, 15, 12)}
 
 
 def layer_axis(axes: Axes, names: Sequence[str], kind: str) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from robustlab import Data
 from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest
-from robustlab.filters import explained
+from robustlab.filters import explained, integrated
 from robustlab.filters.attribution import attribution
 from robustlab.filters.attribution_tiles import occlusion_picture
 from robustlab.filters.explained import Explainer, Occluded, Settings, occluded
@@ -277,16 +277,32 @@ def test_rank_correlation():
 
 
 @pytest.mark.parametrize("baseline", [0.0, 0.5])
-def test_the_completeness_error_by_hand(baseline):
-    one, wide, errors = small(), torch.full_like(X, baseline), []
+def test_the_completeness_error_by_hand(baseline, monkeypatch):
+    one, wide = small(), torch.full_like(X, baseline)
+    change = float((one.network(X) - one.network(wide)).detach()[0, 2])
+    errors = {}
+    monkeypatch.setattr(integrated, "DOUBLINGS", 0)
     for steps in (1, 4, 1000):
-        found, off = integrated_gradients(one.network, X.clone(), 2, steps, baseline)
-        change = float((one.network(X) - one.network(wide)).detach()[0, 2])
+        found, off, taken = integrated_gradients(one.network, X.clone(), 2, steps, baseline)
         wanted = abs(float(found.detach().sum()) - change) / abs(change)
         assert off == pytest.approx(wanted, abs=1e-4), steps
-        errors.append(off)
-    assert errors[2] < 0.1 * errors[0]
+        assert taken == steps
+        errors[steps] = off
+    assert errors[1000] < 0.1 * errors[1]
     assert integrated_gradients(one.network, wide.clone(), 2, 4, baseline)[1] == 0.0  # nothing
+
+
+def test_steps_are_doubled_while_the_sum_is_off(monkeypatch):
+    one = small()
+    monkeypatch.setattr(integrated, "DOUBLINGS", 0)
+    alone = [integrated_gradients(one.network, X, 2, n, 0.5) for n in (4, 8, 16)]
+    monkeypatch.setattr(integrated, "DOUBLINGS", 2)
+    for bound, rules in ((0.0, 3), (alone[0][1], 1), (1e-9, 3)):
+        monkeypatch.setattr(integrated, "INCOMPLETE", bound)
+        found, off, taken = integrated_gradients(one.network, X, 2, 4, 0.5)
+        assert taken == sum((4, 8, 16)[:rules])
+        assert off == alone[rules - 1][1]
+        assert torch.equal(found, alone[rules - 1][0])
 
 
 def test_few_steps_are_told_and_enough_are_not():
@@ -298,7 +314,7 @@ def test_few_steps_are_told_and_enough_are_not():
     (finding,) = [f for f in few.findings if f.text.startswith("integrated:")]
     assert finding.level == "amber"
     assert (finding.count, finding.of) == ((off > 0.05).sum(), 6)
-    assert "take more than 1 steps" in finding.sentence
+    assert "even with 4 steps; take steps=8" in finding.sentence
     many = attribution(one, data, **asked, steps=256).checked(len(data))
     assert {f.level for f in many.findings} == {"green"}
     x = torch.tensor(data.images[[0]]).float() / 255

@@ -147,7 +147,7 @@ def check_sentences(results, tree):
     text = " ".join(li.words for li in tree.all("li"))
     off = found.samples["completeness_error[method=integrated]"]
     off = 100 * off[~np.isnan(off)]
-    assert f"integrated {np.median(off):.2g} % in the median and {off.max():.2g} % at most" in text
+    assert f"integrated {np.median(off):.3g} % in the median and {off.max():.3g} % at most" in text
     for kind, among in (("randomised", "measured"), ("adversarial", "fooled")):
         for m in found.arrays["methods"].tolist():
             held = found.samples[f"{kind}_likeness[method={m}]"][found.samples[among]]

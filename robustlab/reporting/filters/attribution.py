@@ -105,8 +105,8 @@ def _completeness(group: Group) -> list[str]:
         held = held[~np.isnan(held)]
         if len(held):
             parts.append(
-                f"{code(method)} {100 * float(np.median(held)):.2g} % in the median and "
-                f"{100 * float(held.max()):.2g} % at most"
+                f"{code(method)} {100 * float(np.median(held)):.3g} % in the median and "
+                f"{100 * float(held.max()):.3g} % at most"
             )
     if not parts:
         return []
