@@ -25,7 +25,7 @@ from robustlab.filters.attribution_told import Told, about, outcome
 from robustlab.filters.explained import Explainer, Settings, occluded
 from robustlab.filters.integrated import BASELINES, off_baseline
 from robustlab.filters.likeness import rank_correlation
-from robustlab.filters.projection import randomised
+from robustlab.filters.projection import gradients_on, randomised
 from robustlab.outcome import Outcome
 from robustlab.randomness import SampleRandom
 from robustlab.registry import probe, resolve
@@ -135,7 +135,8 @@ def _attacked(
     if registered.kind != "attack":
         raise BadRequest(f"attack={name!r} of 'attribution' is a probe; `robustlab list attacks`")
     made = registered.obj(**bind(registered, {"eps": list(eps)}))
-    found: Found = made(backbone, data, seed=seed)
+    with gradients_on():
+        found: Found = made(backbone, data, seed=seed)
     return found
 
 

@@ -87,7 +87,8 @@ class Explainer:
 
     def __init__(self, backbone: Backbone, network: nn.Module, settings: Settings) -> None:
         self.name, self.settings = backbone.name, settings
-        self.network = copy.deepcopy(network)
+        with torch.inference_mode(False):  # gradients pass through the copy
+            self.network = copy.deepcopy(network)
         wide = torch.zeros(2, *backbone.input_shape, dtype=backbone.dtype, device=backbone.device)
         self.layers, _ = find_layers(self.network, wide + 0.5)
         self.forward = self.backward = 0

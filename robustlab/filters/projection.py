@@ -127,8 +127,8 @@ def randomised(network: nn.Module, seed: int) -> nn.Module:
     (biases, scales) are put in another order; buffers stay. Each tensor has its own stream, by its
     name.
     """
-    other = copy.deepcopy(network)
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # gradients pass through the copy
+        other = copy.deepcopy(network)
         for name, weights in other.named_parameters():
             draw = SampleRandom(seed, [name], "randomised")
             if weights.ndim < 2:
