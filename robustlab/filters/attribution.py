@@ -85,7 +85,7 @@ def attribution(
     control = Explainer(backbone, randomised(backbone.network, seed), settings)
     first = load_pixels(data, rows[:1], backbone)[0].to(backbone.dtype)
     reasons = {m: own.why_not(m, first) for m in methods}
-    told = Told(len(data), [m for m in methods if not reasons[m]])
+    told = Told(len(data), [m for m in methods if not reasons[m]], max(data.shape[1:]))
     subset = data.subset(rows)
     found = _attacked(backbone, subset, attack, eps, seed)
     for place, row in enumerate(rows):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustlab.adversarial import Found
-from robustlab.filters.attribution_tiles import occlusion_picture
+from robustlab.filters.attribution_tiles import MOST, occlusion_picture
 from robustlab.filters.explained import Occluded, Settings
 from robustlab.filters.integrated import BASELINES, DOUBLINGS, INCOMPLETE
 from robustlab.filters.tiles import grid
@@ -27,6 +27,7 @@ class Told:
 
     n: int
     methods: list[str]
+    side: int = 0  # pixels of the longer side of an image
     columns: dict[str, NDArray[Any]] = field(default_factory=dict)
     tiles: list[NDArray[np.uint8]] = field(default_factory=list)
     twins: list[int] = field(default_factory=list)
@@ -101,6 +102,11 @@ def _notes(told: Told, settings: Settings) -> list[str]:
         f"Occlusion: a square of {settings.window} pixels of grey {settings.grey:g}, every "
         f"{settings.stride}; the probability is that of the label.",
     ]
+    if told.side > MOST:
+        notes.append(
+            f"Pictures are drawn smaller: each pixel is the mean over {-(-told.side // MOST)} x "
+            f"{-(-told.side // MOST)} of the image or the map, in which signs may cancel."
+        )
     starts = {"integrated": "black", "integrated_grey": "grey 0.5 (integrated_grey)"}
     held = [text for name, text in starts.items() if name in told.methods]
     if held:

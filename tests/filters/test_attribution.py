@@ -14,11 +14,12 @@ from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest
 from robustlab.filters import explained, integrated
 from robustlab.filters.attribution import attribution
-from robustlab.filters.attribution_tiles import occlusion_picture
+from robustlab.filters.attribution_tiles import attribution_row, occlusion_picture
 from robustlab.filters.explained import Explainer, Occluded, Settings, occluded
 from robustlab.filters.integrated import integrated_gradients
 from robustlab.filters.likeness import rank_correlation
 from robustlab.filters.projection import randomised
+from robustlab.filters.tiles import signed
 from robustlab.randomness import SampleRandom
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -375,3 +376,57 @@ def test_that_check_kills_all_pixels(monkeypatch):
     monkeypatch.setattr(module, "off_baseline", lambda *_: None)
     with pytest.raises(AssertionError):
         check_off_baseline()
+
+
+def check_tiles():
+    """Every tile of the grid is the map that its row and column say."""
+    one, methods = small(), ("gradient", "integrated", "occlusion")
+    data = own_labels(one, images())
+    found = attribution(
+        one, data, methods=methods, attack="fgsm", eps=("0.5",), steps=8, images=1, pictures=1
+    )
+    (row,) = found.arrays["pictured"].tolist()
+    assert found.arrays["adversarial"].tolist() == [row]
+    pixels, settings = found.pictures[0].pixels, Settings(16, 0.1, 8, 2, 1, 0.5, 0)
+    own = Explainer(one, one.network, settings)
+    control = Explainer(one, randomised(one.network, 0), settings)
+    shown = pixels[14:26, :10, 0]
+    x = torch.tensor(data.images[[row]]).float() / 255
+    z = torch.tensor(shown[None, None].copy()).float() / 255
+    assert int(one(z).argmax()) == found.samples["adversarial_prediction"][row]
+    says = [int(one(image).argmax()) for image in (x, z)]
+    asked = [(own, x, says[0]), (own, z, says[1]), (control, x, says[0])]
+    for r, (explainer_, image, said) in enumerate(asked):
+        for c, method in enumerate(methods, start=1):
+            target = int(data.labels[row]) if method == "occlusion" else said
+            wanted = signed(explainer_(method, image, target, data.ids[row]))
+            tile = pixels[14 * r : 14 * r + 12, 12 * c : 12 * c + 10]
+            assert np.abs(tile.astype(int) - wanted.astype(int)).max() <= 1, (r, method)
+
+
+def test_every_tile_is_what_its_row_and_column_say():
+    check_tiles()
+
+
+@pytest.mark.parametrize("mutant", ["columns", "rows"])
+def test_that_check_kills_tiles_exchanged(monkeypatch, mutant):
+    module, right = importlib.import_module(attribution.__module__), attribution_row
+    calls = []
+
+    def wrong(image, maps, methods):
+        calls.append(maps)
+        return right(image, maps if mutant == "columns" else calls[0], methods[::-1]
+                     if mutant == "columns" else methods)  # fmt: skip
+
+    monkeypatch.setattr(module, "attribution_row", wrong)
+    with pytest.raises(AssertionError):
+        check_tiles()
+
+
+@pytest.mark.parametrize(("side", "told"), [(56, False), (112, True)])
+def test_pictures_drawn_smaller_are_told(side, told):
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 3)).eval()
+    one = Backbone(module, input_shape=(1, side, 8), classes=3)
+    data = Data(np.zeros((1, 1, side, 8), np.uint8), [0], classes=3)
+    notes = attribution(one, data, methods=("gradient",), attack="").notes
+    assert any("mean over 2 x 2" in n for n in notes) == told
