@@ -8,8 +8,6 @@ both: a measure that hardly changes shows the image and the architecture, not wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,19 +20,20 @@ from robustlab.backbones import Backbone
 from robustlab.binding import bind
 from robustlab.data import Data
 from robustlab.errors import BadRequest
-from robustlab.filters.attribution_tiles import attribution_row, occlusion_picture
-from robustlab.filters.explained import Explainer, Occluded, Settings, occluded
+from robustlab.filters.attribution_tiles import attribution_row
+from robustlab.filters.attribution_told import Told, about, outcome
+from robustlab.filters.explained import Explainer, Settings, occluded
+from robustlab.filters.integrated import BASELINES, off_baseline
 from robustlab.filters.likeness import rank_correlation
-from robustlab.filters.projection import randomised
-from robustlab.filters.tiles import grid
-from robustlab.outcome import Metric, Outcome, Picture
+from robustlab.filters.projection import gradients_on, randomised
+from robustlab.outcome import Outcome
 from robustlab.randomness import SampleRandom
 from robustlab.registry import probe, resolve
 
 __all__ = ["attribution"]
 
 
-@probe("attribution", scope="set", version=1)
+@probe("attribution", scope="set", version=2)
 def attribution(
     backbone: Backbone,
     data: Data,
@@ -57,7 +56,10 @@ def attribution(
     Columns: ``measured``, ``fooled`` (and classified correctly before), ``prediction``,
     ``adversarial_prediction`` (-1: none), ``randomised_likeness[method=...]`` and
     ``adversarial_likeness[method=...]``, Spearman's rank correlation of the magnitudes with those
-    of random weights and of the adversarial image; ``occlusion_flips``, the share of places at
+    of random weights and of the adversarial image, of integrated gradients over the pixels that
+    are not what they start from; ``completeness_error[method=...]`` of integrated gradients, the
+    larger of the image's and its twin's; ``black``, the share of pixel values that are 0;
+    ``occlusion_flips``, the share of places at
     which the square changes the prediction; ``occlusion_lowest``, the label's lowest probability.
     Arrays, of m pictured images: ``pictured`` rows, ``adversarial`` rows that have a twin,
     ``methods`` text; ``occlusion_probability``, ``occlusion_winner`` [m, rows, columns];
@@ -65,32 +67,31 @@ def attribution(
     rows an image (clean, adversarial, clean under random weights), a column a method behind the
     image; ``occlusion``, a row an image.
 
-    methods: gradient, smoothgrad, integrated, gradcam, occlusion, deconvnet, guided
+    methods: gradient, smoothgrad, integrated(_grey), gradcam, occlusion, deconvnet, guided
     attack: name of the attack that makes the adversarial images; empty: none
     eps: its budgets; of each image the smallest that fools as 8-bit pixels is taken
     images: at most so many images; 0: all
     pictures: of so many images the grid is drawn
     samples: noisy copies of SmoothGrad
     noise: their standard deviation, on the [0, 1] scale
-    steps: of integrated gradients, from black
+    steps: of integrated gradients, from black or grey 0.5; up to four times as many if need be
     window: side of the grey square in pixels; 0: a quarter of the image's
     stride: between its places in pixels; 0: half its side
     seed: with each image's id it decides noise, attack and random weights
     """
-    rows = _checked(backbone, data, methods, images, pictures, samples, steps, noise)
-    side = window or max(1, min(data.shape[1:]) // 4)
-    settings = Settings(samples, noise, steps, side, stride or max(1, side // 2), 0.5, seed)
+    rows = _checked(backbone, data, methods, images, pictures)
+    settings = Settings.of(data.shape, samples, noise, steps, window, stride, seed)
     own = Explainer(backbone, backbone.network, settings)
     control = Explainer(backbone, randomised(backbone.network, seed), settings)
     first = load_pixels(data, rows[:1], backbone)[0].to(backbone.dtype)
     reasons = {m: own.why_not(m, first) for m in methods}
-    told = _Told(len(data), [m for m in methods if not reasons[m]])
+    told = Told(len(data), [m for m in methods if not reasons[m]], max(data.shape[1:]))
     subset = data.subset(rows)
     found = _attacked(backbone, subset, attack, eps, seed)
     for place, row in enumerate(rows):
         _explain(told, backbone, data, row, own, control, found, place, place < pictures)
     spent = (found.forward.sum(), found.backward.sum()) if found else (0.0, 0.0)
-    return _outcome(
+    return outcome(
         told,
         rows[:pictures],
         [f"{m} is left out: {why}" for m, why in reasons.items() if why],
@@ -99,33 +100,8 @@ def attribution(
             "forward": spent[0] + own.forward + control.forward + 2 * len(rows),
             "backward": spent[1] + own.backward + control.backward,
         },
-        _about(attack, found),
+        about(attack, found),
     )
-
-
-@dataclass
-class _Told:
-    """What is collected image by image."""
-
-    n: int
-    methods: list[str]
-    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
-    tiles: list[NDArray[np.uint8]] = field(default_factory=list)
-    twins: list[int] = field(default_factory=list)
-    maps: list[tuple[NDArray[np.uint8], Occluded]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.columns |= {name: np.zeros(self.n, bool) for name in ("measured", "fooled")}
-        answers = ("prediction", "adversarial_prediction")
-        self.columns |= {name: np.full(self.n, -1, np.int16) for name in answers}
-        names = [
-            f"{kind}_likeness[method={m}]"
-            for kind in ("randomised", "adversarial")
-            for m in self.methods
-        ]
-        if "occlusion" in self.methods:
-            names += ["occlusion_flips", "occlusion_lowest"]
-        self.columns |= {name: np.full(self.n, np.nan) for name in names}
 
 
 def _checked(
@@ -134,9 +110,6 @@ def _checked(
     methods: Sequence[str],
     images: int,
     pictures: int,
-    samples: int,
-    steps: int,
-    noise: float,
 ) -> list[int]:
     """The rows that are measured, in an order drawn by their ids."""
     backbone.accepts(data)
@@ -145,15 +118,9 @@ def _checked(
     for name in methods:
         if list(methods).count(name) > 1:
             raise BadRequest(f"methods of 'attribution': {name!r} is given twice; leave one out")
-    for name, number, least in (
-        ("images", images, 0),
-        ("pictures", pictures, 0),
-        ("samples", samples, 1),
-        ("steps", steps, 1),
-        ("noise", noise, 0.0),
-    ):
-        if number < least:
-            raise BadRequest(f"{name}={number} of 'attribution' is below {least}")
+    for name, number in (("images", images), ("pictures", pictures)):
+        if number < 0:
+            raise BadRequest(f"{name}={number} of 'attribution' is below 0")
     drawn = SampleRandom(0, data.ids, "attribution").uniform(())
     order: list[int] = np.lexsort((np.array(data.ids), drawn)).tolist()
     return order[: images or None]
@@ -168,7 +135,8 @@ def _attacked(
     if registered.kind != "attack":
         raise BadRequest(f"attack={name!r} of 'attribution' is a probe; `robustlab list attacks`")
     made = registered.obj(**bind(registered, {"eps": list(eps)}))
-    found: Found = made(backbone, data, seed=seed)
+    with gradients_on():
+        found: Found = made(backbone, data, seed=seed)
     return found
 
 
@@ -184,7 +152,7 @@ def _twin(found: Found | None, place: int) -> tuple[NDArray[np.uint8], str] | No
 
 
 def _explain(
-    told: _Told,
+    told: Told,
     backbone: Backbone,
     data: Data,
     row: int,
@@ -201,20 +169,23 @@ def _explain(
     columns = told.columns
     columns["measured"][row], columns["prediction"][row] = True, says
     twin = _twin(found, place)
-    clean = _all(told, own, x, says, label, image)
+    clean = _all(told, own, x, says, label, image, row)
     random = _all(told, control, x, says, label, image)
     for method in told.methods:
-        likeness = rank_correlation(clean[method], random[method])
+        likeness = rank_correlation(clean[method], random[method], off_baseline(method, x))
         columns[f"randomised_likeness[method={method}]"][row] = likeness
     other: dict[str, NDArray[np.float64]] = {}
     if twin is not None:
         x_adv = torch.tensor(twin[0][None]).to(x) / 255
         now = int(backbone(x_adv).argmax())
         columns["fooled"][row], columns["adversarial_prediction"][row] = True, now
-        other = _all(told, own, x_adv, now, label, image)
+        other = _all(told, own, x_adv, now, label, image, row)
         for method in told.methods:
-            likeness = rank_correlation(clean[method], other[method])
+            off = off_baseline(method, x, x_adv)
+            likeness = rank_correlation(clean[method], other[method], off)
             columns[f"adversarial_likeness[method={method}]"][row] = likeness
+    if "integrated" in told.methods:
+        columns["black"][row] = float((x == 0).double().mean())
     if "occlusion" in told.methods:
         _occlude(told, own, x, label, row, says, pixels, drawn)
     if drawn:
@@ -226,13 +197,26 @@ def _explain(
 
 
 def _all(
-    told: _Told, explainer: Explainer, x: Tensor, says: int, label: int, image: str
+    told: Told,
+    explainer: Explainer,
+    x: Tensor,
+    says: int,
+    label: int,
+    image: str,
+    row: int | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    return {m: explainer(m, x, label if m == "occlusion" else says, image) for m in told.methods}
+    """The maps of one image; with ``row`` the completeness errors go into their columns."""
+    maps = {}
+    for method in told.methods:
+        maps[method] = explainer(method, x, label if method == "occlusion" else says, image)
+        if method in BASELINES and row is not None:
+            column = told.columns[f"completeness_error[method={method}]"]
+            column[row] = np.fmax(column[row], explainer.incomplete)
+    return maps
 
 
 def _occlude(
-    told: _Told,
+    told: Told,
     own: Explainer,
     x: Tensor,
     label: int,
@@ -246,57 +230,3 @@ def _occlude(
     told.columns["occlusion_lowest"][row] = maps.probability.min()
     if drawn:
         told.maps.append((pixels[0].cpu().numpy(), maps))
-
-
-def _about(attack: str, found: Found | None) -> str:
-    if found is None:
-        return "No adversarial images were asked for."
-    return f"Adversarial images are {attack}'s at the smallest of eps {', '.join(found.eps)}."
-
-
-def _outcome(
-    told: _Told,
-    pictured: Sequence[int],
-    left_out: list[str],
-    settings: Settings,
-    cost: dict[str, float],
-    about: str,
-) -> Outcome:
-    metrics = {
-        name: Metric(name, among="fooled" if name.startswith("adversarial") else "measured")
-        for name in told.columns
-        if "likeness" in name or name.startswith("occlusion")
-    }
-    metrics["fooled"] = Metric("fooled", among="measured")
-    arrays: dict[str, Any] = {
-        "methods": np.array(told.methods, dtype=str),
-        "pictured": np.array(pictured, np.int64),
-        "adversarial": np.array(told.twins, np.int64),
-    }
-    pictures = []
-    if told.tiles and told.methods:
-        made = grid(told.tiles, 1 + len(told.methods), gap=2)
-        caption = "image, " + ", ".join(told.methods)
-        pictures.append(Picture("attribution", made, caption))
-    if told.maps:
-        made, classes = occlusion_picture(told.maps)
-        caption = "image, probability of the label, most probable class"
-        pictures.append(Picture("occlusion", made, caption))
-        arrays |= {
-            "occlusion_probability": np.stack([m.probability for _, m in told.maps]),
-            "occlusion_winner": np.stack([m.winner for _, m in told.maps]),
-            "occlusion_classes": classes,
-        }
-    notes = [*left_out, about, *_notes(settings)]
-    return Outcome(told.columns, arrays, pictures, metrics, notes, cost)
-
-
-def _notes(settings: Settings) -> list[str]:
-    return [
-        "Attribution is of the logit of the class that the network says on the image in question; "
-        "the control explains the same class with random weights. Each map has its own scale.",
-        f"SmoothGrad: {settings.samples} copies, noise {settings.noise:g}. Integrated gradients: "
-        f"{settings.steps} steps from black.",
-        f"Occlusion: a square of {settings.window} pixels of grey {settings.grey:g}, every "
-        f"{settings.stride}; the probability is that of the label.",
-    ]

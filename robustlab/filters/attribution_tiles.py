@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from robustlab.filters.explained import Occluded
 from robustlab.filters.tiles import grid, heat, reduced, signed, visible
 
-__all__ = ["attribution_row", "occlusion_picture"]
+__all__ = ["MOST", "attribution_row", "occlusion_picture"]
 
 MOST = 56  # pixels of the longest side of a picture in the grid
 COLOURS = 10  # classes that the map of the most probable class tells apart

@@ -19,12 +19,13 @@ from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.filters.trace_controls import CONTROLS
+from robustlab.filters.trace_layers import traced_layers
 from robustlab.filters.trace_pictures import pictured
 from robustlab.filters.trace_readout import deal, pooled, read
 from robustlab.filters.trace_search import METHODS
 from robustlab.filters.trace_survey import Survey
 from robustlab.filters.trace_twins import attacked, drawn, shifted
-from robustlab.hooks import Layer, counted, feature_maps, find_layers
+from robustlab.hooks import Layer, counted, feature_maps
 from robustlab.outcome import Metric, Outcome
 from robustlab.registry import probe
 
@@ -33,7 +34,7 @@ __all__ = ["depth_trace"]
 Array = NDArray[Any]
 
 
-@probe("depth_trace", scope="set", version=1)
+@probe("depth_trace", scope="set", version=2)
 def depth_trace(
     backbone: Backbone,
     data: Data,
@@ -59,7 +60,7 @@ def depth_trace(
     eps: its budget, as "8/255"
     shift: (dy, dx) in whole pixels, down and right positive; where a shift is asked for
     images: at most so many images are changed and followed; 0: all
-    layers: at most so many layers, evenly spread, the first and the last among them; 0: all
+    layers: at most so many, evenly spread among those that no branch goes round; 0: all
     draws: random orders of channels that the order by change is held against
     readout: at most so many images teach and are read by the linear read-out; 0: no read-out
     folds: parts of the images that the read-out is taught and tested in turn
@@ -75,7 +76,7 @@ def depth_trace(
         else:
             twins = shifted(data, rows, shift, change)
         with counted(backbone.network) as passes:
-            chosen, passed_over = _layers(backbone, data, layers)
+            chosen, passed_over, beside = _layers(backbone, data, layers)
             survey = Survey(backbone, data, chosen, twins, draws, seed, batch)
             survey.run()
             arrays = {**survey.arrays(), **_pictured(survey)}
@@ -87,7 +88,7 @@ def depth_trace(
         samples,
         arrays=arrays,
         metrics=_metrics(),
-        notes=_notes(survey, passed_over, readout > 0 and said is None),
+        notes=_notes(survey, passed_over, beside, readout > 0 and said is None),
         cost=cost,
     )
 
@@ -103,15 +104,15 @@ def _check(
             raise BadRequest(f"{name}={value} of 'depth_trace' is below {least[name]}")
 
 
-def _layers(backbone: Backbone, data: Data, limit: int) -> tuple[list[Layer], list[str]]:
+def _layers(backbone: Backbone, data: Data, limit: int) -> tuple[list[Layer], list[str], list[str]]:
     if limit < 0:
         raise BadRequest(f"layers={limit} of 'depth_trace' is below 0; 0 takes all")
     two = np.repeat(data.batch([0]), 2, axis=0)
     images = torch.tensor(two).to(backbone.device, backbone.dtype)
-    found, passed_over = find_layers(backbone.network, images, limit)
+    found, passed_over, beside = traced_layers(backbone.network, images, limit)
     if not found:
         raise BadRequest(f"{backbone.name} has no layer that hooks can see")
-    return found, passed_over
+    return found, passed_over, beside
 
 
 def _pictured(survey: Survey) -> dict[str, Array]:
@@ -209,7 +210,9 @@ def _metrics() -> dict[str, Metric]:
     }
 
 
-def _notes(survey: Survey, passed_over: Sequence[str], unread: bool) -> list[str]:
+def _notes(
+    survey: Survey, passed_over: Sequence[str], beside: Sequence[str], unread: bool
+) -> list[str]:
     notes = [f"What was done to the images: {survey.twins.what}.", *survey.twins.notes]
     if not survey.measured.any():
         notes.append("No image could be followed: none that is right was fooled as 8-bit pixels.")
@@ -219,6 +222,11 @@ def _notes(survey: Survey, passed_over: Sequence[str], unread: bool) -> list[str
     if (used > 0).any():
         told = [f"{int((used == k).sum())}: {x}" for k, x in METHODS.items() if (used == k).any()]
         notes.append(f"How the smallest counts of channels were found: {'; '.join(told)}.")
+    if beside:
+        notes.append(
+            f"Branches go round {len(beside)} layers, which cannot bring the label back alone and "
+            "are left out; layers=0 shows them."
+        )
     if passed_over:
         over = ", ".join(passed_over)
         notes.append(f"Neither maps nor vectors, so passed over: {over}.")

@@ -17,14 +17,24 @@ from torch import Tensor, nn
 
 from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest, choices
+from robustlab.filters.integrated import BASELINES, integrated_gradients
 from robustlab.filters.projection import check_rule, gradients_on, project
 from robustlab.filters.rectified import Rule
 from robustlab.hooks import Layer, find_layers
 from robustlab.randomness import SampleRandom
 
-__all__ = ["METHODS", "Explainer", "Occluded", "occluded"]
+__all__ = ["METHODS", "Explainer", "Occluded", "Settings", "occluded"]
 
-METHODS = ("gradient", "smoothgrad", "integrated", "gradcam", "occlusion", "deconvnet", "guided")
+METHODS = (
+    "gradient",
+    "smoothgrad",
+    "integrated",
+    "integrated_grey",
+    "gradcam",
+    "occlusion",
+    "deconvnet",
+    "guided",
+)
 
 
 @dataclass(frozen=True)
@@ -39,19 +49,50 @@ class Settings:
     grey: float
     seed: int
 
+    @classmethod
+    def of(
+        cls,
+        shape: Sequence[int],
+        samples: int,
+        noise: float,
+        steps: int,
+        window: int,
+        stride: int,
+        seed: int,
+    ) -> Settings:
+        """Those of images (C, H, W); a window of 0 is a quarter of the image's side, a stride of 0
+        half the window's.
+
+        Raises:
+            BadRequest: a number out of range.
+        """
+        given = {"samples": (samples, 1), "steps": (steps, 1), "noise": (noise, 0.0)}
+        given |= {"window": (window, 0), "stride": (stride, 0)}
+        for name, (number, least) in given.items():
+            if number < least:
+                raise BadRequest(f"{name}={number} of 'attribution' is below {least}")
+        side = window or max(1, min(shape[1:]) // 4)
+        return cls(samples, noise, steps, side, stride or max(1, side // 2), 0.5, seed)
+
 
 class Explainer:
     """Attributions by one network, image by image.
 
     Works on a private copy, so that whatever captum hangs on a module vanishes with it.
+
+    Attributes:
+        forward, backward: passes of images so far.
+        incomplete: completeness error of the integrated gradients asked for last.
     """
 
     def __init__(self, backbone: Backbone, network: nn.Module, settings: Settings) -> None:
         self.name, self.settings = backbone.name, settings
-        self.network = copy.deepcopy(network)
+        with torch.inference_mode(False):  # gradients pass through the copy
+            self.network = copy.deepcopy(network)
         wide = torch.zeros(2, *backbone.input_shape, dtype=backbone.dtype, device=backbone.device)
         self.layers, _ = find_layers(self.network, wide + 0.5)
         self.forward = self.backward = 0
+        self.incomplete = float("nan")
 
     def why_not(self, method: str, x: Tensor) -> str:
         """Why a measure is not defined for this network; nothing where it is.
@@ -84,7 +125,7 @@ class Explainer:
             rule: Rule = "deconvnet" if method == "deconvnet" else "guided"
             last = self.layers[-1]
             found = project(self.network, last, x, [(target, 0, 0)], rule, "one", self.name)[1]
-            self.forward, self.backward = self.forward + 3, self.backward + 1
+            self.forward, self.backward = self.forward + 4, self.backward + 1
         elif method == "occlusion":
             return occluded(self, x, target).drop[None]
         else:
@@ -114,19 +155,17 @@ class Explainer:
             total += self._gradient(x.detach() + s.noise * noise, target, image).sum(0)
         return total / s.samples
 
-    def _integrated(self, x: Tensor, target: int, image: str) -> Tensor:
-        """Sundararajan et al. (2017), from black; the steps of a Gauss-Legendre rule."""
-        from captum.attr import IntegratedGradients
-
-        self._count(self.settings.steps)
-        found: Tensor = IntegratedGradients(self.network).attribute(
-            x.requires_grad_(),
-            baselines=0.0,
-            target=target,
-            n_steps=self.settings.steps,
-            internal_batch_size=16,
+    def _integrated(self, x: Tensor, target: int, image: str, baseline: float = 0.0) -> Tensor:
+        """The passes at both ends, by which the sum is judged, are counted as one rule's."""
+        found, self.incomplete, taken = integrated_gradients(
+            self.network, x, target, self.settings.steps, baseline
         )
+        self._count(taken)
+        self.forward += 2
         return found
+
+    def _integrated_grey(self, x: Tensor, target: int, image: str) -> Tensor:
+        return self._integrated(x, target, image, BASELINES["integrated_grey"])
 
     def _gradcam(self, x: Tensor, target: int, image: str) -> Tensor:
         """Selvaraju et al. (2017), at the last map, brought to the size of the image."""

@@ -56,7 +56,7 @@ def check_rule(network: nn.Module, layer: Layer, x: Tensor, rule: Rule, name: st
     """Refuse a layer for which a rule is not defined; see `check_graph`.
 
     Args:
-        x: one image [1, C, H, W]; the other that it is compared with is drawn.
+        x: one image [1, C, H, W]; the two others that it is compared with are drawn.
         name: the backbone's name, for the refusal.
 
     Returns:
@@ -69,7 +69,7 @@ def check_rule(network: nn.Module, layer: Layer, x: Tensor, rule: Rule, name: st
     drawn = SampleRandom(0, ["other"], "rule").uniform(x.shape[1:])
     other = torch.tensor(drawn, dtype=x.dtype, device=x.device)
     with gradients_on():
-        leaves, outputs = [_leaf(x[:1]), _leaf(other)], []
+        leaves, outputs = [_leaf(x[:1]), _leaf(other), _leaf(1 - other)], []
         for leaf in leaves:
             with Exchanged(rule):
                 outputs.append(layer_output(network, layer, leaf))
@@ -127,8 +127,8 @@ def randomised(network: nn.Module, seed: int) -> nn.Module:
     (biases, scales) are put in another order; buffers stay. Each tensor has its own stream, by its
     name.
     """
-    other = copy.deepcopy(network)
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # gradients pass through the copy
+        other = copy.deepcopy(network)
         for name, weights in other.named_parameters():
             draw = SampleRandom(seed, [name], "randomised")
             if weights.ndim < 2:

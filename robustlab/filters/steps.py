@@ -3,7 +3,8 @@
 Read from the graph that autograd kept of a forward pass, so that it does not matter who called a
 function or whether an exchange was forgotten: a step that is neither linear, nor a switch, nor an
 exchanged rectifier refuses the whole. Factors and masks that depend on the image make a product
-non-linear; they are told by comparing the graphs of two images.
+non-linear; they are told by comparing the graphs of several images. What a network keeps from
+autograd (``detach``) is in no graph and cannot be told.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from robustlab.errors import BadRequest
+from robustlab.filters.contests import CHOICES, contest, short
 from robustlab.filters.rectified import Held, Rectify, Rule
 
 __all__ = ["check_graph", "path"]
@@ -29,17 +31,13 @@ _LINEAR = """
     UpsampleBicubic2D UpsampleBilinear2D UpsampleNearest2D View ViewAsReal ViewAsComplex
     NativeBatchNorm CudnnBatchNorm MiopenBatchNorm
 """
-# Which of several values passes was chosen in the forward pass, and stays chosen.
-_SWITCHES = """
-    AdaptiveMaxPool2D Amax FractionalMaxPool2D Gather Index IndexSelect Max MaxPool2D
-    MaxPool2DWithIndices Take TakeAlongDim
-"""
 # Linear in one argument while the other does not depend on the image.
 _BILINEAR = """
     Addmm Baddbmm Bmm Convolution CudnnConvolution Div Linear MkldnnConvolution Mm Mul Mv
     Where MaskedFill ThnnConv2D SlowConv2D Addbmm Addmv Dot
 """
-_KNOWN = {*_LINEAR.split(), *_SWITCHES.split()}
+# Which of several values passes was chosen in the forward pass, and stays chosen.
+_KNOWN = {*_LINEAR.split(), *CHOICES}
 _PRODUCTS = frozenset(_BILINEAR.split())
 _CONSTANTS = ("_saved_other", "_saved_self", "_saved_condition", "_saved_mask")
 
@@ -69,11 +67,11 @@ def path(output: Tensor, image: Tensor) -> list[Node]:
 
 
 def check_graph(outputs: Sequence[Tensor], images: Sequence[Tensor], rule: Rule, where: str) -> int:
-    """Read from the graphs that two images left that every step is one the rule is defined for.
+    """Read from the graphs that some images left that every step is one the rule is defined for.
 
     Args:
-        outputs: what a layer gives for each of two different images, computed under `Exchanged`.
-        images: the two leaves.
+        outputs: what a layer gives for each of some different images, computed under `Exchanged`.
+        images: the leaves, at least two.
         where: who is told, as ``"layer 'conv3' of lenet5"``.
 
     Returns:
@@ -83,14 +81,16 @@ def check_graph(outputs: Sequence[Tensor], images: Sequence[Tensor], rule: Rule,
         BadRequest: a step that is not linear, no switch and no exchanged rectifier.
     """
     graphs = [path(o, i) for o, i in zip(outputs, images, strict=True)]
-    on_path = [set(graph) | _leaves(graph, i) for graph, i in zip(graphs, images, strict=True)]
+    on_path = set(graphs[0]) | _leaves(graphs[0], images[0])
     if not graphs[0]:
         raise BadRequest(f"{rule}: {where} does not depend on the image by any gradient")
-    if [n.name() for n in graphs[0]] != [n.name() for n in graphs[1]]:
+    if len({tuple(n.name() for n in graph) for graph in graphs}) > 1:
         raise BadRequest(f"{rule}: {where} is computed by other steps for another image")
     objections = [
-        _objection(node, on_path[0]) or _moving(node, twin, on_path[0])
-        for node, twin in zip(*graphs, strict=True)
+        _objection(node, on_path)
+        or next(filter(None, (_moving(node, twin, on_path) for twin in twins)), "")
+        or contest(node, twins, on_path)
+        for node, *twins in zip(*graphs, strict=True)
     ]
     wrong = list(dict.fromkeys(filter(None, objections)))
     if wrong:
@@ -112,13 +112,9 @@ def _leaves(graph: Sequence[Node], image: Tensor) -> set[Node]:
     return {n for n in ahead if getattr(n, "variable", None) is image}
 
 
-def _short(node: Node) -> str:
-    return str(node.name()).rstrip("0123456789").removesuffix("Backward").removesuffix("Backwards")
-
-
 def _objection(node: Node, on_path: set[Node]) -> str:
     """Why a step is refused, or nothing."""
-    name = _short(node)
+    name = short(node)
     if _is(node, Rectify) or _is(node, Held):
         return ""
     if "BatchNorm" in name and getattr(node, "_saved_training", False):
@@ -135,14 +131,16 @@ def _objection(node: Node, on_path: set[Node]) -> str:
 
 def _moving(node: Node, twin: Node, on_path: set[Node]) -> str:
     """A factor or a mask that two images do not share: a non-linear step in disguise."""
-    if _short(node) not in ("Mul", "Div", "Where", "MaskedFill"):
+    if short(node) not in ("Mul", "Div", "Where", "MaskedFill"):
         return ""
     ahead = [n in on_path for n, _ in node.next_functions]
     for name in _CONSTANTS:
         held, other = getattr(node, name, None), getattr(twin, name, None)
         own = (name == "_saved_self" and ahead[0]) or (name == "_saved_other" and ahead[-1] > 0)
-        if own and len(ahead) > 1 and _short(node) in ("Mul", "Div"):
+        if own and len(ahead) > 1 and short(node) in ("Mul", "Div"):
             continue  # the values themselves, kept for a gradient of the factor
-        if isinstance(held, Tensor) and isinstance(other, Tensor) and not torch.equal(held, other):
-            return f"the step {_short(node)} with a factor or a mask that depends on the image"
+        if not isinstance(held, Tensor) or not isinstance(other, Tensor):
+            continue
+        if not torch.equal(held, other) or (held.dtype == torch.bool and short(node) == "Mul"):
+            return f"the step {short(node)} with a factor or a mask that depends on the image"
     return ""

@@ -73,13 +73,31 @@ class _List:
         maps = self.layer.standard(output).flatten(2) if output.ndim == 4 else output[:, :, None]
         if self.layer.kind == "vector":
             maps = maps.reshape(len(output), self.layer.shape[0], 1)
-        values, cells = maps.nan_to_num(nan=-torch.inf).max(dim=2)
-        rows = torch.arange(first, first + len(values))[:, None].expand(values.shape)
-        known = torch.cat([self.values.to(values.dtype), values.cpu()])
+        values = maps.amax(dim=2)
+        if values.isnan().any():
+            maps = maps.nan_to_num(nan=-torch.inf)
+            values = maps.amax(dim=2)
+        values = values.cpu()
+        held = len(self.values)
+        if held == self.k:  # most images enter no list
+            fit = (values > self.values[-1]).any(dim=1).nonzero()[:, 0]
+            if not len(fit):
+                return
+        else:
+            fit = torch.arange(len(values))
+        known = torch.cat([self.values.to(values.dtype), values[fit]])
         order = known.sort(dim=0, descending=True, stable=True).indices[: self.k]
         self.values = known.gather(0, order)
+        rows = (first + fit)[:, None].expand(len(fit), values.shape[1])
         self.rows = torch.cat([self.rows, rows]).gather(0, order)
-        self.cells = torch.cat([self.cells, cells.cpu()]).gather(0, order)
+        # Where on the map is asked of newcomers alone.
+        cells = torch.cat([self.cells, torch.zeros(rows.shape, dtype=torch.int64)])
+        place, channel = (order >= held).nonzero(as_tuple=True)
+        if len(place):
+            new = fit[order[place, channel] - held]
+            there = maps[new.to(maps.device), channel.to(maps.device)]
+            cells[order[place, channel], channel] = there.argmax(dim=1).cpu()
+        self.cells = cells.gather(0, order)
 
     def found(self) -> Strongest:
         width = self.layer.shape[2] if self.layer.kind == "map" else 1

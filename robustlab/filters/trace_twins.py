@@ -13,6 +13,7 @@ from robustlab.backbones import Backbone
 from robustlab.binding import bind
 from robustlab.data import Data
 from robustlab.errors import BadRequest
+from robustlab.filters.projection import gradients_on
 from robustlab.randomness import SampleRandom
 from robustlab.registry import resolve
 
@@ -72,9 +73,10 @@ def attacked(
     if registered.kind != "attack":
         raise BadRequest(f"{attack!r} is no attack; `robustlab list attacks` shows them")
     asked = {"eps": [eps], **({"norm": norm} if norm else {})}
-    found = registered.obj(**bind(registered, asked))(
-        backbone, data.subset(list(rows)), seed=seed, batch=batch
-    )
+    with gradients_on():
+        found = registered.obj(**bind(registered, asked))(
+            backbone, data.subset(list(rows)), seed=seed, batch=batch
+        )
     traced = found.verified_8bit[0] & found.clean_correct
     cost = {"forward": float(found.forward.sum()), "backward": float(found.backward.sum())}
     what = f"{attack}, {found.norm}, eps {eps}"

@@ -17,7 +17,18 @@ from robustlab.environment import PACKAGES
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
 SUITES = [
-    *("anatomy", "autoattack", "blackbox", "filters", "l0", "l1", "l2", "linf", "pooling"),
+    *(
+        "anatomy",
+        "autoattack",
+        "blackbox",
+        "features",
+        "filters",
+        "l0",
+        "l1",
+        "l2",
+        "linf",
+        "pooling",
+    ),
     "quick",
     *("spatial", "standard", "transfer", "twins"),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,14 @@ from torch import nn
 from robustlab import Data
 from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest
-from robustlab.filters import explained
+from robustlab.filters import explained, integrated
 from robustlab.filters.attribution import attribution
-from robustlab.filters.attribution_tiles import occlusion_picture
+from robustlab.filters.attribution_tiles import attribution_row, occlusion_picture
 from robustlab.filters.explained import Explainer, Occluded, Settings, occluded
+from robustlab.filters.integrated import integrated_gradients
 from robustlab.filters.likeness import rank_correlation
 from robustlab.filters.projection import randomised
+from robustlab.filters.tiles import signed
 from robustlab.randomness import SampleRandom
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -271,3 +275,158 @@ def test_rank_correlation():
     assert rank_correlation(a, a**3) == 1.0
     assert rank_correlation(a, 1 / a) == -1.0
     assert np.isnan(rank_correlation(a, np.ones(4)))
+
+
+@pytest.mark.parametrize("baseline", [0.0, 0.5])
+def test_the_completeness_error_by_hand(baseline, monkeypatch):
+    one, wide = small(), torch.full_like(X, baseline)
+    change = float((one.network(X) - one.network(wide)).detach()[0, 2])
+    errors = {}
+    monkeypatch.setattr(integrated, "DOUBLINGS", 0)
+    for steps in (1, 4, 1000):
+        found, off, taken = integrated_gradients(one.network, X.clone(), 2, steps, baseline)
+        wanted = abs(float(found.detach().sum()) - change) / abs(change)
+        assert off == pytest.approx(wanted, abs=1e-4), steps
+        assert taken == steps
+        errors[steps] = off
+    assert errors[1000] < 0.1 * errors[1]
+    assert integrated_gradients(one.network, wide.clone(), 2, 4, baseline)[1] == 0.0  # nothing
+
+
+def test_steps_are_doubled_while_the_sum_is_off(monkeypatch):
+    one = small()
+    monkeypatch.setattr(integrated, "DOUBLINGS", 0)
+    alone = [integrated_gradients(one.network, X, 2, n, 0.5) for n in (4, 8, 16)]
+    monkeypatch.setattr(integrated, "DOUBLINGS", 2)
+    for bound, rules in ((0.0, 3), (alone[0][1], 1), (1e-9, 3)):
+        monkeypatch.setattr(integrated, "INCOMPLETE", bound)
+        found, off, taken = integrated_gradients(one.network, X, 2, 4, 0.5)
+        assert taken == sum((4, 8, 16)[:rules])
+        assert off == alone[rules - 1][1]
+        assert torch.equal(found, alone[rules - 1][0])
+
+
+def test_few_steps_are_told_and_enough_are_not():
+    one = small()
+    data = own_labels(one, images())
+    asked = {"methods": ("integrated", "integrated_grey"), "attack": "fgsm", "eps": ("0.3",)}
+    few = attribution(one, data, **asked, steps=1).checked(len(data))
+    off = few.samples["completeness_error[method=integrated]"]
+    (finding,) = [f for f in few.findings if f.text.startswith("integrated:")]
+    assert finding.level == "amber"
+    assert (finding.count, finding.of) == ((off > 0.05).sum(), 6)
+    assert "even with 4 steps; take steps=8" in finding.sentence
+    many = attribution(one, data, **asked, steps=256).checked(len(data))
+    assert {f.level for f in many.findings} == {"green"}
+    x = torch.tensor(data.images[[0]]).float() / 255
+    alone = explainer(one, steps=1)
+    alone("integrated", x, int(data.labels[0]), data.ids[0])
+    assert off[0] >= alone.incomplete - 1e-6  # the larger of the image's and its twin's
+
+
+def test_black_pixels_get_nothing_from_black_and_are_told():
+    """All of the evidence lies in a background that is black: one baseline sees it, one cannot."""
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(120, 3)).eval()
+    flat[1].weight.data = torch.zeros(3, 120)
+    flat[1].weight.data[1, :60] = 1.0
+    flat[1].weight.data[0, 60:] = 0.1
+    one = Backbone(flat, input_shape=(1, 12, 10), classes=3, name="flat")
+    pixels = np.random.default_rng(0).integers(1, 256, (4, 1, 12, 10), dtype=np.uint8)
+    pixels[:, :, :6] = 0
+    data = Data(pixels, np.zeros(4, int), classes=["0", "1", "2"])
+    found = attribution(one, data, methods=("integrated", "integrated_grey"), attack="")
+    assert found.samples["black"].tolist() == [0.5] * 4
+    assert any("50 % of the pixel values are black" in n for n in found.notes)
+    x = torch.tensor(pixels[:1]).float() / 255
+    made = explainer(one)
+    assert not made("integrated", x, 1, "a").any()
+    assert made("integrated_grey", x, 1, "a")[0, :6] == pytest.approx(-0.5)
+    light = Data(np.maximum(pixels, 1), np.zeros(4, int), classes=["0", "1", "2"])
+    told = attribution(one, light, methods=("integrated",), attack="").notes
+    assert not any("values are black" in n for n in told)
+
+
+def check_off_baseline():
+    """Ties of zeros at the black pixels must not make two maps alike."""
+    one, pixels = small(), images(2).images.copy()
+    pixels[:, :, :8] = 0
+    data = own_labels(one, Data(pixels, [0, 1], classes=3))
+    asked = {"methods": ("integrated",), "attack": "fgsm", "eps": ("0.5",)}
+    columns = attribution(one, data, **asked).samples
+    x = torch.tensor(pixels[:1]).float() / 255
+    maps = [
+        explainer(one, steps=32)("integrated", x, int(data.labels[0]), data.ids[0]),
+        Explainer(one, randomised(one.network, 0), Settings(1, 0, 32, 1, 1, 0.5, 0))(
+            "integrated", x, int(data.labels[0]), data.ids[0]
+        ),
+    ]
+    keep = (x[0] != 0).numpy()
+    assert not maps[0][~keep].any()
+    found = columns["randomised_likeness[method=integrated]"][0]
+    assert found == pytest.approx(rank_correlation(*(m[keep] for m in maps)), abs=1e-6)
+    assert rank_correlation(*maps) > found + 0.1  # what the ties would have made of it
+
+
+def test_correlations_are_over_pixels_off_the_baseline():
+    check_off_baseline()
+
+
+def test_that_check_kills_all_pixels(monkeypatch):
+    module = importlib.import_module(attribution.__module__)
+    monkeypatch.setattr(module, "off_baseline", lambda *_: None)
+    with pytest.raises(AssertionError):
+        check_off_baseline()
+
+
+def check_tiles():
+    """Every tile of the grid is the map that its row and column say."""
+    one, methods = small(), ("gradient", "integrated", "occlusion")
+    data = own_labels(one, images())
+    found = attribution(
+        one, data, methods=methods, attack="fgsm", eps=("0.5",), steps=8, images=1, pictures=1
+    )
+    (row,) = found.arrays["pictured"].tolist()
+    assert found.arrays["adversarial"].tolist() == [row]
+    pixels, settings = found.pictures[0].pixels, Settings(16, 0.1, 8, 2, 1, 0.5, 0)
+    own = Explainer(one, one.network, settings)
+    control = Explainer(one, randomised(one.network, 0), settings)
+    shown = pixels[14:26, :10, 0]
+    x = torch.tensor(data.images[[row]]).float() / 255
+    z = torch.tensor(shown[None, None].copy()).float() / 255
+    assert int(one(z).argmax()) == found.samples["adversarial_prediction"][row]
+    says = [int(one(image).argmax()) for image in (x, z)]
+    asked = [(own, x, says[0]), (own, z, says[1]), (control, x, says[0])]
+    for r, (explainer_, image, said) in enumerate(asked):
+        for c, method in enumerate(methods, start=1):
+            target = int(data.labels[row]) if method == "occlusion" else said
+            wanted = signed(explainer_(method, image, target, data.ids[row]))
+            tile = pixels[14 * r : 14 * r + 12, 12 * c : 12 * c + 10]
+            assert np.abs(tile.astype(int) - wanted.astype(int)).max() <= 1, (r, method)
+
+
+def test_every_tile_is_what_its_row_and_column_say():
+    check_tiles()
+
+
+@pytest.mark.parametrize("mutant", ["columns", "rows"])
+def test_that_check_kills_tiles_exchanged(monkeypatch, mutant):
+    module, right = importlib.import_module(attribution.__module__), attribution_row
+    calls = []
+
+    def wrong(image, maps, methods):
+        calls.append(maps)
+        return right(image, maps if mutant == "columns" else calls[0], methods[::-1]
+                     if mutant == "columns" else methods)  # fmt: skip
+
+    monkeypatch.setattr(module, "attribution_row", wrong)
+    with pytest.raises(AssertionError):
+        check_tiles()
+
+
+@pytest.mark.parametrize(("side", "told"), [(56, False), (112, True)])
+def test_pictures_drawn_smaller_are_told(side, told):
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 3)).eval()
+    one = Backbone(module, input_shape=(1, side, 8), classes=3)
+    data = Data(np.zeros((1, 1, side, 8), np.uint8), [0], classes=3)
+    notes = attribution(one, data, methods=("gradient",), attack="").notes
+    assert any("mean over 2 x 2" in n for n in notes) == told

@@ -127,6 +127,35 @@ def test_the_search_finds_what_sorting_finds(batch, dtype):
     check_search(backbone(dtype=dtype), images(), batch)
 
 
+@pytest.mark.parametrize("batch", [3, 64])
+def test_of_equal_images_the_earlier_is_kept_also_when_the_lists_are_full(batch):
+    first = images()
+    twice = np.concatenate([first.images, first.images[::-1]])
+    data = Data(twice, np.zeros(len(twice), int), classes=["0", "1", "2"])
+    check_search(backbone(), data, batch)
+
+
+class Holed(torch.nn.Module):
+    """A map with a hole: its first cell is NaN, its other cells are the image."""
+
+    def forward(self, x):
+        x = x.clone()
+        x[:, :, 0, 0] = torch.nan
+        return x
+
+
+def test_cells_that_are_no_number_are_passed_over():
+    net = torch.nn.Sequential(Holed(), torch.nn.Flatten(), torch.nn.Linear(4, 3)).eval()
+    layer = find_layers(net, torch.rand(2, 1, 2, 2))[0][0]
+    found = searching._List(layer, 2)
+    maps = torch.tensor([[1.0, 2.0, 5.0, 3.0], [9.0, 0.0, 1.0, 6.0]]).view(2, 1, 2, 2)
+    found.add(Holed()(maps), 10)
+    told = found.found()
+    assert told.values.tolist() == [[6.0, 5.0]]
+    assert told.rows.tolist() == [[11, 10]]
+    assert told.places.tolist() == [[[1, 1], [1, 0]]]
+
+
 def test_that_check_kills_forgetting_a_batch(monkeypatch):
     right = searching._List.add
 

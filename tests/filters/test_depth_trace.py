@@ -13,6 +13,7 @@ from robustlab.errors import BadRequest
 from robustlab.filters import depth_trace as probe_file
 from robustlab.filters import trace_survey
 from robustlab.filters.depth_trace import depth_trace
+from robustlab.filters.trace_layers import traced_layers
 from robustlab.filters.trace_patching import patched
 from robustlab.hooks import feature_maps, find_layers
 
@@ -100,8 +101,9 @@ def test_exact_cases():
 
 
 def test_that_check_kills_another_order_of_layers(monkeypatch):
-    right = find_layers
-    monkeypatch.setattr(probe_file, "find_layers", lambda *a: (right(*a)[0][::-1], right(*a)[1]))
+    right = traced_layers
+    turned = lambda *a: (right(*a)[0][::-1], *right(*a)[1:])  # noqa: E731
+    monkeypatch.setattr(probe_file, "traced_layers", turned)
     with pytest.raises(AssertionError):
         check_exact()
 

@@ -1,4 +1,4 @@
-"""The views of units and attribution on every shipped backbone."""
+"""The views of units, attribution and depth on every shipped backbone."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from robustlab.backbones.cards import list_backbones
 from robustlab.errors import BadRequest
 from robustlab.filters.attribution import attribution
 from robustlab.filters.deconvnet import deconvnet
+from robustlab.filters.depth_trace import depth_trace
 from robustlab.filters.maximisation import maximisation
 from robustlab.hooks import find_layers
 
@@ -35,6 +36,8 @@ def test_every_shipped_backbone(name):
         assert deconvnet(one, data, units=1, **asked).checked(10).pictures
     found = attribution(one, data, images=1, samples=2, steps=4, attack="fgsm").checked(10)
     assert ("gradcam" in found.arrays["methods"]) != flat
+    trace = depth_trace(one, data, attack="fgsm", eps="0.3", layers=6, draws=1, readout=0)
+    assert trace.checked(10).arrays["layers"].size <= 6
     made = maximisation(one, data, kinds=("class",), classes=1, steps=4, diversity=0)
     assert made.checked(10).pictures
     after = one.fingerprint, [len(m._forward_hooks) for m in one.network.modules()]

@@ -173,6 +173,34 @@ def test_that_check_kills_the_first_dip(monkeypatch):
         check_left()
 
 
+def check_place():
+    """Never the logits, where the label is one number; never a layer that a branch goes round."""
+    one = planted([1, 0.9, 0.6, 0.1])
+    assert (one.left, one.place) == (3, 2)
+    assert planted([1, 0.2, 0.1, 0.1]).place == 1
+    assert planted([1, 1, 1, 1]).place == 2
+    beside = np.tile([True, True, False, True], (40, 1))
+    assert replace(one, arrays={**one.arrays, "whole_exact": beside}).place == 1
+    nowhere = replace(one, arrays={**one.arrays, "whole_exact": ~np.ones((40, 4), bool)})
+    assert nowhere.place == 2
+    assert planted([0.1]).place == 0
+
+
+def test_which_layer_the_sentence_on_channels_is_about():
+    check_place()
+
+
+def test_that_check_kills_the_logits(monkeypatch):
+    monkeypatch.setattr(Trace, "place", property(lambda self: self.left or len(self.names) - 2))
+    with pytest.raises(AssertionError):
+        check_place()
+
+
+def test_the_caption_says_which_band_it_is(section):
+    text = " ".join(c.words for c in section.all("figcaption"))
+    assert "of that median between two order statistics" in text
+
+
 def test_sentences_of_a_planted_trace():
     one = planted([1, 0.9, 0.1])
     text = " ".join(sentences(one, "digits"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import importlib
 import io
 from urllib.parse import unquote
@@ -106,6 +107,8 @@ def check_units(results, tree):
     wanted = signed_number(bootstrap_mean(held))
     text = " ".join(n.words for n in tree.all("h2") + tree.all("h3") + tree.all("li"))
     assert f"projections correlate {wanted} with those of random weights" in text
+    counted = bootstrap_mean(held).n  # images whose patches are all even have no correlation
+    assert f"of random weights (n = {counted} image" in text
     return rows
 
 
@@ -138,8 +141,26 @@ def check_attribution(results, tree):
             assert float(row["rank correlation"]) == pytest.approx(wanted.value)
 
 
+def check_sentences(results, tree):
+    """Each number with the images it is of, and how far integrated gradients are off."""
+    found = group(results, "attribution").outcome
+    text = " ".join(li.words for li in tree.all("li"))
+    off = found.samples["completeness_error[method=integrated]"]
+    off = 100 * off[~np.isnan(off)]
+    assert f"integrated {np.median(off):.3g} % in the median and {off.max():.3g} % at most" in text
+    for kind, among in (("randomised", "measured"), ("adversarial", "fooled")):
+        for m in found.arrays["methods"].tolist():
+            held = found.samples[f"{kind}_likeness[method={m}]"][found.samples[among]]
+            rate = bootstrap_mean(held)
+            told = f"{m} {signed_number(rate)}"
+            if rate.n and rate.n < len(held):
+                told += f" (n = {rate.n}: other maps are the same everywhere)"
+            assert told in text or not rate.n
+
+
 def test_attribution_is_recounted(results, tree):
     check_attribution(results, tree)
+    check_sentences(results, tree)
     found = group(results, "attribution").outcome
     legend = [li.words for ul in tree.all("ul", class_="legend") for li in ul.all("li")]
     wanted = [images().classes[c] for c in found.arrays["occlusion_classes"]]
@@ -151,6 +172,19 @@ def test_that_check_kills_kinds_exchanged(results, parse, monkeypatch):
     monkeypatch.setattr(module, "KINDS", ("adversarial", "adversarial"))
     with pytest.raises(AssertionError):
         check_attribution(results, told(attribution, results, "attribution", parse))
+
+
+def test_maps_that_are_the_same_everywhere_are_not_counted_as_images(results, parse):
+    own = group(results, "attribution")
+    column = own.outcome.samples["randomised_likeness[method=gradcam]"].copy()
+    column[np.flatnonzero(own.outcome.samples["measured"])[0]] = np.nan
+    samples = {**own.outcome.samples, "randomised_likeness[method=gradcam]": column}
+    changed = dataclasses.replace(own, outcome=dataclasses.replace(own.outcome, samples=samples))
+    body = attribution(Story.of(results), [changed]).body
+    assert "other maps are the same everywhere" in body
+    wanted = bootstrap_mean(column[own.outcome.samples["measured"]])
+    words = " ".join(li.words for li in parse(f"<section>{body}</section>").all("li"))
+    assert f"gradcam {signed_number(wanted)} (n = {wanted.n}: other maps" in words
 
 
 def test_the_legend_has_the_colours_of_the_picture():

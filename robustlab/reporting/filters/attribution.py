@@ -67,17 +67,18 @@ def _sentences(group: Group, noun: str) -> list[str]:
     measured = int(np.sum(found.samples["measured"]))
     fooled = int(np.sum(found.samples["fooled"]))
     name = code(group.backbone)
-    parts = [f"{code(m)} {signed_number(r)}" for m, r in _likeness(group, "randomised")]
+    parts = [_numbered(m, r, measured) for m, r in _likeness(group, "randomised")]
     told = [
         f"{name}, rank correlation with the map of random weights (n = "
         f"{plural(measured, noun)}): {', '.join(parts) or 'not measured'}."
     ]
-    parts = [f"{code(m)} {signed_number(r)}" for m, r in _likeness(group, "adversarial")]
+    parts = [_numbered(m, r, fooled) for m, r in _likeness(group, "adversarial")]
     if parts:
         told.append(
             f"{name}, between an image and its adversarial twin, each explained for what the "
             f"network says on it (n = {fooled}): {', '.join(parts)}."
         )
+    told += _completeness(group)
     if "occlusion_flips" in found.metrics and mean(group, "occlusion_flips").n:
         flips = mean(group, "occlusion_flips")
         told.append(
@@ -86,6 +87,33 @@ def _sentences(group: Group, noun: str) -> list[str]:
             f"{signed_number(mean(group, 'occlusion_lowest'))} at the worst of them."
         )
     return told
+
+
+def _numbered(method: str, rate: Any, of: int) -> str:
+    """A method's number; how many images it is of, where not all have one."""
+    told = f"{code(method)} {signed_number(rate)}"
+    return told if rate.n == of else f"{told} (n = {rate.n}: other maps are the same everywhere)"
+
+
+def _completeness(group: Group) -> list[str]:
+    """By how much the maps of integrated gradients miss what they have to add up to."""
+    columns = outcome(group).samples
+    parts = []
+    for method in _methods(group):
+        name = f"completeness_error[method={method}]"
+        held = np.asarray(columns.get(name, np.empty(0)), dtype=float)
+        held = held[~np.isnan(held)]
+        if len(held):
+            parts.append(
+                f"{code(method)} {100 * float(np.median(held)):.3g} % in the median and "
+                f"{100 * float(held.max()):.3g} % at most"
+            )
+    if not parts:
+        return []
+    return [
+        f"{code(group.backbone)}: the sum of the attributions misses the change of the logit by "
+        f"{', '.join(parts)}."
+    ]
 
 
 def _rows(group: Group) -> list[list[Any]]:

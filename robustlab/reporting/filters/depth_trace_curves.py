@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustlab.reporting.filters.depth_trace_found import CONTROLS, Trace
+from robustlab.reporting.layer_axis import WIDTHS, layer_axis, short
 from robustlab.reporting.section import Story
 from robustlab.reporting.svg import INK, MUTED, RULE, canvas, inline
 from robustlab.statistics import Rate
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["curves"]
 
-WIDTHS = {"wide": (880, 22), "narrow": (370, 13)}  # page pixels, letters of a layer's name
 HEIGHTS = (200, 130, 170, 130, 105)  # page pixels: four panels, the layers' names below
-NAMED = {"wide": 30, "narrow": 12}  # layers that are named below the axis
 DASHED = {"gaussian": "--", "sign": "-.", "permuted": ":"}
 NONE = 2.0  # where "no share is enough" is drawn, above all
 
@@ -61,7 +60,7 @@ def _rows(one: Trace) -> list[list[Any]]:
 
 
 def _draw(story: Story, one: Trace, kind: str, prefix: str) -> Any:
-    width, letters = WIDTHS[kind]
+    width = WIDTHS[kind][0]
     style = story.styles[one.backbone]
     alt = f"{one.backbone}: how far a changed image is, layer by layer; the table below tells them."
     solid: dict[str, Any] = {"marker": style.marker, "ls": "-", "colour": style.colour}
@@ -84,11 +83,8 @@ def _draw(story: Story, one: Trace, kind: str, prefix: str) -> Any:
         again = [one.own("permuted", p) for p in places]
         _line(read, again, ls=DASHED["permuted"], colour=INK, band=False)
         _axes(far, flips, back, read)
-        named = _evenly(len(one.names), NAMED[kind])
-        read.set_xticks(named, [_short(one.names[i], letters) for i in named], rotation=90)
-        read.tick_params(axis="x", labelsize=11)
-        read.set_xlim(-0.5, len(one.names) - 0.5)
-        far.set_title(_short(one.backbone, 44), loc="left", fontsize=12, color=INK, pad=4)
+        layer_axis(read, one.names, kind)
+        far.set_title(short(one.backbone, 44), loc="left", fontsize=12, color=INK, pad=4)
         handles = [*far.get_legend_handles_labels()[0], *back.get_legend_handles_labels()[0]]
         figure.legend(
             handles,
@@ -143,11 +139,3 @@ def _line(
     axes.plot(x, value, color=colour, lw=1.6, ms=5, clip_on=False, **style)
     if band and np.isfinite(low).any():
         axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
-
-
-def _evenly(many: int, most: int) -> list[int]:
-    return sorted({round(i) for i in np.linspace(0, many - 1, min(many, most))})
-
-
-def _short(name: str, letters: int) -> str:
-    return name if len(name) <= letters else f"{name[: letters // 2 - 1]}…{name[-letters // 2 :]}"

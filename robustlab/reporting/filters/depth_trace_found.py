@@ -126,8 +126,13 @@ class Trace:
 
     @property
     def place(self) -> int:
-        """The layer the sentences are about: where the class is left, else the last but one."""
-        return self.left if self.left is not None else max(0, len(self.names) - 2)
+        """The layer at which sentences tell what restores the label: where the class is left, or
+        the nearest in front of it that no branch goes round. Never the logits, if there is any
+        other: there the label is one number.
+        """
+        last = max(0, len(self.names) - 2)
+        end = last if self.left is None else min(self.left, last)
+        return next((p for p in range(end, -1, -1) if self.cuts[p]), end)
 
     @cached_property
     def cuts(self) -> list[bool]:

@@ -51,12 +51,12 @@ def _projected(group: Group, noun: str) -> str:
     arrays = found.arrays
     units = plural(len(arrays["unit"]), "units")
     layers = ", ".join(code(str(name)) for name in arrays["layers"])
-    n = int(np.asarray(found.samples["shown"] > 0).sum())
+    control, plain = (mean(group, f"{k}_likeness") for k in ("randomised", "gradient"))
     return (
         f"{code(group.backbone)}, {units} of {layers}: inside the patches the projections have a "
-        f"rank correlation of {signed_number(mean(group, 'randomised_likeness'))} with those of "
-        f"random weights and of {signed_number(mean(group, 'gradient_likeness'))} with the plain "
-        f"gradient (n = {n} {noun})."
+        f"rank correlation of {signed_number(control)} with those of random weights "
+        f"(n = {plural(control.n, noun)}) and of {signed_number(plain)} with the plain gradient "
+        f"(n = {plain.n})."
     )
 
 

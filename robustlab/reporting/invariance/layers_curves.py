@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustlab.reporting.invariance.layers_found import MINIMUM, Found
+from robustlab.reporting.layer_axis import WIDTHS, layer_axis, short
 from robustlab.reporting.section import Story
 from robustlab.reporting.svg import INK, MUTED, RULE, canvas, inline
 from robustlab.statistics import Rate
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["curves"]
 
-WIDTHS = {"wide": (880, 22), "narrow": (370, 15)}  # page pixels, letters of a layer's name
 HEIGHTS = (250, 130, 95)  # page pixels: errors, shares changed, and the layers' names below both
-NAMED = {"wide": 30, "narrow": 12}  # layers that are named below the axis
 MEASURES = ("best_roll", "aligned", "fractional", "in_place")
 
 
@@ -60,18 +59,15 @@ def _numbers(rate: Rate) -> list[Any]:
 
 
 def _draw(story: Story, one: Found, kind: str, prefix: str) -> Any:
-    width, letters = WIDTHS[kind]
+    width = WIDTHS[kind][0]
     colour = story.styles[one.backbone].colour
     alt = f"{one.backbone}: errors and shares changed, layer by layer; the table below tells them."
     with canvas(width, sum(HEIGHTS)) as figure:
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": HEIGHTS[:2]})
         _errors(top, one, colour, story.styles[one.backbone].marker)
         _changed(bottom, one, colour, story.styles[one.backbone].marker)
-        named = _evenly(len(one.names), NAMED[kind])
-        bottom.set_xticks(named, [_short(one.names[i], letters) for i in named], rotation=90)
-        bottom.tick_params(axis="x", labelsize=11)
-        bottom.set_xlim(-0.5, len(one.names) - 0.5)
-        top.set_title(_short(one.backbone, 44), loc="left", fontsize=12, color=INK, pad=4)
+        layer_axis(bottom, one.names, kind)
+        top.set_title(short(one.backbone, 44), loc="left", fontsize=12, color=INK, pad=4)
         handles, labels = top.get_legend_handles_labels()
         figure.legend(
             handles,
@@ -144,11 +140,3 @@ def _line(
     axes.plot(x, value, color=colour, lw=1.6, **({"ms": 5} | style))
     if band and style.get("ls") == "-":
         axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
-
-
-def _short(name: str, letters: int) -> str:
-    return name if len(name) <= letters else f"…{name[1 - letters :]}"
-
-
-def _evenly(count: int, most: int) -> list[int]:
-    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
