@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from robustlab.arithmetic.recorder import still
 
@@ -68,6 +69,26 @@ def _towards(module: nn.Module, x: Tensor, kind: str) -> list[Tensor]:
     return wanted + ([*module.parameters()] if kind != "inputs" else [])
 
 
+def _backward_convolution(
+    gradient: Sequence[int],
+    x: Sequence[int],
+    weight: Sequence[int],
+    *rest: Any,
+    out_shape: Any = None,
+    **options: Any,
+) -> int:
+    """FLOPs of a convolution's gradients: the forward pass once for each of input and weights.
+
+    Each product of the forward pass gives one product of either gradient. torch's own formula
+    multiplies the weights' by the number of groups: for a depthwise convolution by its channels.
+    """
+    transposed, wanted = bool(rest[4]), rest[7]
+    return sum(map(bool, wanted[:2])) * conv_flop_count([*x], [*weight], [*gradient], transposed)
+
+
+_FORMULAS = {torch.ops.aten.convolution_backward: _backward_convolution}
+
+
 def counted_passes(module: nn.Module, input_shape: Sequence[int]) -> Passes:
     """Multiply-adds of one image of (C, H, W): convolutions and matrix products.
 
@@ -76,7 +97,7 @@ def counted_passes(module: nn.Module, input_shape: Sequence[int]) -> Passes:
     """
     found = {}
     for kind in PASSES:
-        counter = FlopCounterMode(display=False)
+        counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
         with _graph(module, input_shape, kind) as (out, _), counter:
             logits = out()
             if kind != "forward":
