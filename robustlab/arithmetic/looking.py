@@ -163,7 +163,12 @@ def _checked(backbone: Backbone, found: Anatomy, check: int) -> tuple[list[Findi
     """Recursion against gradient, layer by layer; or why that was not looked at."""
     if check < 1:
         return [], []
-    if found.multiply_adds is None or found.multiply_adds >= LARGEST:
+    if found.multiply_adds is None:
+        return [], [
+            "Receptive fields were not measured by gradient: the work of this network is not "
+            "known, and that is done up to a limit of work alone."
+        ]
+    if found.multiply_adds >= LARGEST:
         return [], [
             "Receptive fields were not measured by gradient: that is done up to "
             f"{LARGEST / 1e9:g} billion multiply-adds a forward pass."

@@ -17,7 +17,7 @@ from robustlab import Backbone, anatomy, load_backbone
 from robustlab.reporting import anatomy as section
 from robustlab.reporting.anatomy.blocks import branching, chain
 from robustlab.reporting.anatomy.found import Network, network, short
-from robustlab.reporting.anatomy.stepper import chosen
+from robustlab.reporting.anatomy.stepper import chosen, unreached
 from robustlab.reporting.section import Story
 from robustlab.results import Results
 from robustlab.suite import ProbeSpec, Suite
@@ -120,7 +120,9 @@ def test_the_stepper_shows_the_layer_that_drops(found: dict[str, Network], page:
     drawing = next(
         d for d in part(page).all("svg") if "columns dropped" in d.attributes.get("aria-label", "")
     )
-    assert drawing.text.count("dropped") == 2
+    assert drawing.text.count("dropped") == 1  # one word for both, or they would overlap
+    assert unreached(picked[1]) == (0, 2)
+    assert "2 dropped behind the last one" in captions
 
 
 def test_nothing_of_a_name_is_markup(page: Any, results: Results) -> None:
