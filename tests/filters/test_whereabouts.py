@@ -1,0 +1,135 @@
+"""Boxes of what a cell sees: the same proven and halved, few passes, no faith in a wrong guess."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robustlab.adversarial.images import load_pixels
+from robustlab.backbones import Backbone
+from robustlab.filters import whereabouts
+from robustlab.filters.whereabouts import boxes_of
+from robustlab.hooks import counted, find_layers
+
+
+class Joined(nn.Module):
+    """A residual block whose activation is used twice, a gap in a kernel, a map enlarged again."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 3, 3, 2, 1, bias=False)
+        self.one, self.two = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 2, dilation=2)
+        self.relu = nn.ReLU(inplace=True)
+        self.up = nn.ConvTranspose2d(3, 2, 3, 2)
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = self.relu(x + self.one(self.relu(x + 0)))
+        return self.head(self.up(self.two(x)).amax((2, 3)))
+
+
+def backbone(mean=None):
+    torch.manual_seed(0)
+    given = {"mean": [mean], "std": [0.3]} if mean else {}
+    return Backbone(Joined().eval(), input_shape=(1, 20, 20), classes=3, **given)
+
+
+def cells(network, some):
+    data = some(1, size=20)
+    x = load_pixels(data, [0], network)[0].to(network.dtype)
+    layers, _ = find_layers(network.network, x.repeat(2, 1, 1, 1))
+    places = [(1, *(side // 3 for side in one.shape[1:])) for one in layers]
+    return data, layers, [place if len(place) == 3 else (1, 0, 0) for place in places]
+
+
+def by_pixels(network, data, layers, cells):
+    """Each pixel alone is set to NaN."""
+    from robustlab.hooks import feature_maps
+
+    x = torch.tensor(data.batch([0])).double().repeat(400, 1, 1, 1)
+    for pixel in range(400):
+        x[pixel, :, pixel // 20, pixel % 20] = torch.nan
+    maps, _ = feature_maps(network.network.double(), x, layers)
+    boxes = []
+    for layer, (channel, row, column) in zip(layers, cells, strict=True):
+        held = maps[layer.name].reshape(400, maps[layer.name].shape[1], *layer.shape[1:] or (1, 1))
+        reached = held[:, channel, row, column].isnan().reshape(20, 20).numpy()
+        rows, columns = (np.flatnonzero(reached.any(axis=a)) for a in (1, 0))
+        boxes.append([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
+    return boxes
+
+
+def check(network, some, most=None):
+    data, layers, places = cells(network, some)
+    assert "relu#2" in [one.name for one in layers]
+    with counted(network.network) as passes:
+        found = boxes_of(network, data, layers, places).tolist()
+    assert max(passes) <= 5  # copies at a time, however many layers
+    assert most is None or sum(passes) == 1 + most * len(layers)  # and the arithmetic's own
+    assert found == by_pixels(network, data, layers, places)
+
+
+@pytest.mark.parametrize("mean", [None, 0.4])
+def test_where_cells_look(some, mean):
+    """Five copies a layer: no rectangle had to be searched for."""
+    check(backbone(mean), some, most=5)
+
+
+def no_guesses(network, shape, layers, cells):
+    return [None] * len(layers)
+
+
+def test_without_a_guess_the_box_is_the_same(some, monkeypatch):
+    monkeypatch.setattr(whereabouts, "_guesses", no_guesses)
+    check(backbone(), some)
+
+
+@pytest.mark.parametrize("side", range(4))
+@pytest.mark.parametrize("by", [-1, 1])
+def test_a_wrong_guess_is_seen(some, monkeypatch, side, by):
+    def wrong(*given):
+        boxes = [list(one) for one in right(*given)]
+        for box in boxes:
+            box[side] = min(20, max(0, box[side] + by))
+        return [b if b[0] < b[2] and b[1] < b[3] else None for b in map(tuple, boxes)]
+
+    right = whereabouts._guesses
+    monkeypatch.setattr(whereabouts, "_guesses", wrong)
+    check(backbone(), some)
+    monkeypatch.setattr(whereabouts, "_proven", lambda *given: True)  # mutant: believed
+    with pytest.raises(AssertionError):
+        check(backbone(), some)
+
+
+@pytest.mark.parametrize("forgotten", [0, 1, 2, 3, 4])
+def test_a_proof_with_a_part_left_out_believes_a_wrong_guess(forgotten):
+    """Each of the five copies is needed: without it another rectangle passes."""
+    true, wrong = (2, 3, 8, 9), {0: (3, 4, 7, 8), 1: (1, 3, 8, 9), 2: (2, 3, 9, 9)}
+    guess = {**wrong, 3: (2, 2, 8, 9), 4: (2, 3, 8, 10)}[forgotten]
+
+    def hit(marks):
+        return marks[:, true[0] : true[2], true[1] : true[3]].flatten(1).any(1).numpy()
+
+    def blind(marks):
+        found = hit(marks)
+        found[forgotten] = forgotten > 0
+        return found
+
+    assert whereabouts._proven(true, hit, (12, 12))
+    assert not whereabouts._proven(guess, hit, (12, 12))
+    assert whereabouts._proven(guess, blind, (12, 12))
+
+
+def test_a_pass_stops_at_the_layer(some, monkeypatch):
+    network = backbone()
+    data, layers, places = cells(network, some)
+    ran = []
+    forward = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda s, x: ran.append(1) or forward(s, x))
+    maps = [one for one in layers if one.kind == "map"]
+    ran.clear()
+    boxes_of(network, data, maps, [p for p, one in zip(places, layers, strict=True) if one in maps])
+    assert ran == [1]  # the arithmetic's own pass, which computes nothing
