@@ -1,10 +1,11 @@
 """Where on the image a cell of a layer looks: measured by pixels set to NaN.
 
-Where the arithmetic of receptive fields knows it, five copies of the image prove it: with
-all pixels outside marked the cell is as it was, and each outermost row and column reaches it. Where
-it does not, or is wrong, the rectangle is found by halving: rows above a line are marked, and the
-cell tells whether it depends on any of them, 8 passes of four copies on 224 pixels. Either way the
-rectangle is the same; and no pass goes further than the layer.
+Where the arithmetic of receptive fields knows it, five copies of the image prove it: with all
+pixels outside marked the cell is as it was, and each outermost row and column reaches it (or is
+left out by windows that do not fit, and the next one does). Where it does not, or is wrong, the
+rectangle is found by halving: rows above a line are marked, and the cell tells whether it depends
+on any of them, 8 passes of four copies on 224 pixels. Either way the rectangle is the same; and no
+pass goes further than the layer.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def boxes_of(
     boxes = []
     for layer, cell, guess in zip(layers, cells, guesses, strict=True):
         hit = partial(_hit, reach, image, layer, cell)
-        known = guess is not None and _proven(guess, hit, image.shape[2:])
-        boxes.append(guess if known else _halved(hit, image.shape[2:]))
+        found = None if guess is None else _proven(guess, hit, image.shape[2:])
+        boxes.append(found or _halved(hit, image.shape[2:]))
     return np.array(boxes, np.int32).reshape(-1, 4)
 
 
@@ -75,16 +76,46 @@ def _guesses(
     return found
 
 
-def _proven(box: Box, hit: Hit, size: Sequence[int]) -> bool:
-    """Whether no pixel outside reaches the cell, and some of each outermost row and column does."""
+def _proven(box: Box, hit: Hit, size: Sequence[int]) -> Box | None:
+    """The box, smaller by lines at its rim that windows leave out; None where pixels outside of it
+    reach the cell, or none inside.
+    """
+    height, width = size
     top, left, bottom, right = box
-    marks = torch.zeros(5, *size, dtype=torch.bool)
-    marks[0] = True
-    marks[0, top:bottom, left:right] = False
-    marks[1, top] = marks[2, bottom - 1] = True
-    marks[3, :, left] = marks[4, :, right - 1] = True
-    outside, *edges = hit(marks).tolist()
-    return not outside and all(edges)
+    outside = torch.ones(1, height, width, dtype=torch.bool)
+    outside[0, top:bottom, left:right] = False
+    rim = [_mark(s, _from(s, box, size) + 1, height, width) for s in range(4)]
+    reached, *edges = hit(torch.cat([outside, torch.stack(rim)])).tolist()
+    if reached:
+        return None
+    left_out = [0 if edge else _left_out(s, box, hit, size) for s, edge in enumerate(edges)]
+    if None in left_out:
+        return None
+    a, b, c, d = (n or 0 for n in left_out)
+    return (top + a, left + b, bottom - c, right - d)
+
+
+def _from(side: int, box: Box, size: Sequence[int]) -> int:
+    """Rows (columns) between the image's border and the box."""
+    return box[side] if side < 2 else size[side - 2] - box[side]
+
+
+def _left_out(side: int, box: Box, hit: Hit, size: Sequence[int]) -> int | None:
+    """How many of the box's own rows (columns) from a side do not reach the cell: few, so
+    looked for from the side, in steps that double.
+    """
+    height, width = size
+    start, most = _from(side, box, size), box[2 + side % 2] - box[side % 2]
+    free, many = 1, 2
+    while many <= most and not hit(_mark(side, start + many, height, width)[None])[0]:
+        free, many = many, 2 * many
+    if many > most:
+        return None
+    while many - free > 1:
+        middle = (free + many) // 2
+        reached = hit(_mark(side, start + middle, height, width)[None])[0]
+        free, many = (free, middle) if reached else (middle, many)
+    return free
 
 
 def _halved(hit: Hit, size: Sequence[int]) -> Box:

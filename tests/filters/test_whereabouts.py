@@ -64,7 +64,6 @@ def by_pixels(network, data, layers, cells):
 
 def check(network, some, most=None):
     data, layers, places = cells(network, some)
-    assert "relu#2" in [one.name for one in layers]
     with counted(network.network) as passes:
         found = boxes_of(network, data, layers, places).tolist()
     assert max(passes) <= 5  # copies at a time, however many layers
@@ -75,7 +74,27 @@ def check(network, some, most=None):
 @pytest.mark.parametrize("mean", [None, 0.4])
 def test_where_cells_look(some, mean):
     """Five copies a layer: no rectangle had to be searched for."""
+    assert "relu#2" in [one.name for one in cells(backbone(), some)[1]]
     check(backbone(mean), some, most=5)
+
+
+def test_lines_that_windows_leave_out(some):
+    """A last row and column that no window reaches cost a few copies more, not a search."""
+    torch.manual_seed(0)
+    deep = (nn.Conv2d(2, 2, 3), nn.Flatten(), nn.Linear(98, 3))
+    module = nn.Sequential(nn.Conv2d(1, 2, 3, 2), *deep).eval()
+    network = Backbone(module, input_shape=(1, 20, 20), classes=3)
+    data, layers, places = cells(network, some)
+    # A value behind a flatten sees one place of the map, which the arithmetic takes together.
+    flat = boxes_of(network, data, layers[2:3], places[2:3]).tolist()
+    assert flat == by_pixels(network, data, layers[2:3], places[2:3])
+    network.network.float()
+    del layers[2], places[2]
+    with counted(network.network) as passes:
+        found = boxes_of(network, data, layers, places).tolist()
+    assert found == by_pixels(network, data, layers, places)
+    assert found[-1] == [0, 0, 19, 19]
+    assert sum(passes) <= 1 + 7 * len(layers)
 
 
 def no_guesses(network, shape, layers, cells):
@@ -99,28 +118,45 @@ def test_a_wrong_guess_is_seen(some, monkeypatch, side, by):
     right = whereabouts._guesses
     monkeypatch.setattr(whereabouts, "_guesses", wrong)
     check(backbone(), some)
-    monkeypatch.setattr(whereabouts, "_proven", lambda *given: True)  # mutant: believed
+    monkeypatch.setattr(whereabouts, "_proven", lambda box, *given: box)  # mutant: believed
     with pytest.raises(AssertionError):
         check(backbone(), some)
 
 
-@pytest.mark.parametrize("forgotten", [0, 1, 2, 3, 4])
-def test_a_proof_with_a_part_left_out_believes_a_wrong_guess(forgotten):
-    """Each of the five copies is needed: without it another rectangle passes."""
-    true, wrong = (2, 3, 8, 9), {0: (3, 4, 7, 8), 1: (1, 3, 8, 9), 2: (2, 3, 9, 9)}
-    guess = {**wrong, 3: (2, 2, 8, 9), 4: (2, 3, 8, 10)}[forgotten]
+TRUE = (2, 3, 8, 9)
 
-    def hit(marks):
-        return marks[:, true[0] : true[2], true[1] : true[3]].flatten(1).any(1).numpy()
 
-    def blind(marks):
-        found = hit(marks)
-        found[forgotten] = forgotten > 0
-        return found
+def hit(marks):
+    return marks[:, TRUE[0] : TRUE[2], TRUE[1] : TRUE[3]].flatten(1).any(1).numpy()
 
-    assert whereabouts._proven(true, hit, (12, 12))
-    assert not whereabouts._proven(guess, hit, (12, 12))
-    assert whereabouts._proven(guess, blind, (12, 12))
+
+@pytest.mark.parametrize(
+    ("guess", "found"),
+    [
+        (TRUE, TRUE),
+        ((1, 3, 8, 9), TRUE),
+        ((2, 0, 8, 12), TRUE),
+        ((0, 0, 12, 12), TRUE),
+        ((3, 4, 8, 9), None),
+        ((2, 3, 8, 8), None),
+        ((8, 9, 12, 12), None),
+    ],
+)
+def test_a_guess_may_be_too_large_and_never_too_small(guess, found):
+    assert whereabouts._proven(guess, hit, (12, 12)) == found
+    assert whereabouts._halved(hit, (12, 12)) == TRUE
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_where_nothing_reaches_the_cell(side):
+    """From any side, as many lines as there are."""
+
+    def never(marks):
+        return np.zeros(len(marks), bool)
+
+    assert whereabouts._left_out(side, (0, 0, 5, 5), never, (12, 12)) is None
+    assert whereabouts._proven((0, 0, 12, 12), never, (12, 12)) is None
+    assert whereabouts._halved(never, (12, 12)) == (-1, -1, -1, -1)
 
 
 def test_a_pass_stops_at_the_layer(some, monkeypatch):
