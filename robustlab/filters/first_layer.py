@@ -26,7 +26,9 @@ DRAWN = 256  # filters of a grid; more are counted and not drawn
 def first_layer(backbone: Backbone, data: Data) -> Outcome:
     """The first convolution's filters and their spectra: which are dead, alike, coarse or fine.
 
-    Images take no part in it. Arrays, one value a filter unless said: ``norm``, ``dead``,
+    Images take no part in it: what it counts are filters, all there are, so that a run's summary,
+    whose intervals are over images, has no row of it.
+    Arrays, one value a filter unless said: ``norm``, ``dead``,
     ``frequency`` (cycles a pixel), ``orientation`` (degrees; 90 upright), ``coherence``,
     ``above_nyquist``, ``colour``, ``hue``; ``channel_norm`` and ``channel_dead`` [channels],
     ``pairs`` [k, 2] of filters alike and ``cosine`` [k], ``order`` of the grids, ``counts`` and

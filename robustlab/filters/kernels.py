@@ -29,7 +29,9 @@ def kernels(
 ) -> Outcome:
     """Kernels of the convolutions by input channel, and per layer which are dead or alike.
 
-    Images take no part in it. Arrays, one row a layer: ``layer``, ``filters``, ``channels``,
+    Images take no part in it: what it counts are filters, all there are, so that a run's summary,
+    whose intervals are over images, has no row of it.
+    Arrays, one row a layer: ``layer``, ``filters``, ``channels``,
     ``kernel``, ``stride``, ``dead``, ``channel_dead``, ``pairs``, ``above_nyquist`` (share of the
     layer's energy), ``frequency`` (mean, cycles a pixel), ``counts`` and ``edges`` of the weights.
     By name: ``dead_filters`` and ``dead_channels`` [k, 2] (layer, number), ``alike`` [k, 3] (layer,

@@ -37,6 +37,8 @@ def check_strongest(outcome, backbone, data):
     maps, _ = maps_of(backbone.network, x, layers)
     arrays = outcome.arrays
     assert arrays["layer"].tolist() == [one.name for one in layers]
+    behind = [maps[one.name].flatten(2).amax(2) > 0 for one in layers if one.module == "ReLU"]
+    assert outcome.samples["active"] == pytest.approx(torch.cat(behind, 1).double().mean(1).numpy())
     for place, layer in enumerate(layers):
         held = maps[layer.name].numpy()
         held = held if held.ndim == 4 else held[..., None, None]
@@ -134,6 +136,10 @@ def test_a_dead_unit_is_counted(tiny, some):
     found = feature_maps(backbone, some())
     assert found.arrays["silent"][1] == 1
     assert feature_maps(tiny(), some()).arrays["silent"][1] == 0
+    fewer = feature_maps(backbone, some(), images=4).samples
+    assert fewer["measured"].tolist() == [True] * 4 + [False] * 2
+    assert np.isnan(fewer["active"]).tolist() == (~fewer["measured"]).tolist()
+    assert fewer["active"][:4] == pytest.approx(9 / 10)  # one of 4 + 6 channels is dead
 
 
 # The filter bank -------------------------------------------------------------------------------

@@ -159,6 +159,16 @@ def test_energy_above_nyquist_is_weighted_by_energy(results, tree):
     assert 0.3 < above < 0.95
 
 
+def test_the_share_of_units_that_images_drive_is_told_with_its_interval(results, tree):
+    outcome = group(results, "feature_maps").outcome
+    rate = bootstrap_mean(outcome.samples["active"][:4])
+    told = f"drives {100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}] of"
+    assert told in section(tree).words.replace("\u00a0", " ")
+    rows = results.summary().query("backbone == 'spoiled' and probe == 'feature_maps'")
+    assert rows[["metric", "n"]].values.tolist() == [["active", 4]]
+    assert rows["value"].item() == pytest.approx(rate.value)
+
+
 def test_neighbours_are_told_with_their_interval(results, tree):
     outcome = group(results, "retrieval").outcome
     measured, fooled = outcome.samples["measured"], outcome.samples["fooled"]

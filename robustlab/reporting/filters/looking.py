@@ -45,14 +45,16 @@ def _silent(group: Group, noun: str) -> str:
 def _where(group: Group) -> str:
     """The strongest unit of the first image, in the deepest map whose cell was traced back."""
     a = outcome(group).arrays
+    active = _rate(group, "active")
+    driven = f"; an image drives {_per_cent(active)} of the units behind ReLUs" if active else ""
     traced = [i for i in np.flatnonzero(a["box"][:, 0] >= 0).tolist() if a["shape"][i, 1] > 1]
     if not traced:
-        return f"{code(group.backbone)} has no map whose cells were traced back to pixels."
+        return f"{code(group.backbone)} has no map whose cells were traced back to pixels{driven}."
     i = traced[-1]
     return (
         f"{code(group.backbone)}: of {code(str(outcome(group).samples['id'][0]))} unit "
         f"{a['unit'][0, i, 0]} of {code(str(a['layer'][i]))} makes the most "
-        f"({a['value'][0, i, 0]:.3g}), looking at {_pixels(a['box'][i].tolist())}."
+        f"({a['value'][0, i, 0]:.3g}), looking at {_pixels(a['box'][i].tolist())}{driven}."
     )
 
 
