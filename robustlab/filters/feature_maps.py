@@ -15,7 +15,7 @@ from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.filters.convolutions import pick
 from robustlab.filters.sheets import Pixels, boxed, colours, fitting, grid
-from robustlab.filters.whereabouts import boxes_of
+from robustlab.filters.whereabouts import boxes_of, known_maps
 from robustlab.hooks import Layer, counted, find_layers, observe
 from robustlab.outcome import Metric, Outcome, Picture
 from robustlab.registry import probe
@@ -55,7 +55,7 @@ def feature_maps(
     if units < 1 or images < 0 or batch < 1:
         raise BadRequest(f"units={units}, images={images}, batch={batch}: 'feature_maps' needs one")
     with exact_kernels(), counted(backbone.network) as passes:
-        layers = _layers(backbone, data, layer)
+        layers, notes = _layers(backbone, data, layer)
         n = min(len(data), images or len(data))
         found = _Strongest(layers, len(data), units)
         for first in range(0, n, batch):
@@ -73,14 +73,28 @@ def feature_maps(
         if found.rectified
         else {},
         pictures=[Picture("feature maps", picture, _caption(backbone, data, drawn, bool(layer)))],
+        notes=notes,
         cost={"forward": float(sum(passes)), "backward": 0.0},
     )
 
 
-def _layers(backbone: Backbone, data: Data, name: str) -> list[Layer]:
+def _layers(backbone: Backbone, data: Data, name: str) -> tuple[list[Layer], list[str]]:
+    """The layers, or the one asked for; and a note of those that are no maps of the image."""
     image = load_pixels(data, [0], backbone)[0].to(backbone.dtype)
-    found, _ = find_layers(backbone.network, image.repeat(2, 1, 1, 1))
-    return [pick(backbone, found, name)] if name else found
+    every, _ = find_layers(backbone.network, image.repeat(2, 1, 1, 1))
+    found, unknown = known_maps(backbone.network, backbone.input_shape, every)
+    if name in unknown:
+        raise BadRequest(
+            f"{name!r} of {backbone.name} gives four dimensions whose rows and columns are not "
+            "known to be the image's (heads and tokens, perhaps); `retrieval` looks at any layer"
+        )
+    if not found:
+        raise BadRequest(f"{backbone.name} has no layer whose rows and columns are known")
+    if name:
+        return [pick(backbone, found, name)], []
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    told = "rows and columns are not known to be the image's"
+    return found, [f"Passed over, as {told}: {unknown[0]}{more}."] if unknown else []
 
 
 def _overview(layers: Sequence[Layer]) -> list[Layer]:

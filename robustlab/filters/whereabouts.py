@@ -2,10 +2,10 @@
 
 Where the arithmetic of receptive fields knows it, five copies of the image prove it: with all
 pixels outside marked the cell is as it was, and each outermost row and column reaches it (or is
-left out by windows that do not fit, and the next one does). Where it does not, or is wrong, the
-rectangle is found by halving: rows above a line are marked, and the cell tells whether it depends
-on any of them, 8 passes of four copies on 224 pixels. Either way the rectangle is the same; and no
-pass goes further than the layer.
+left out by windows that do not fit, and the next one does). Where it does not, the whole image is
+tried. Failing that the rectangle is found by halving: rows above a line are marked, and the cell
+tells whether it depends on any of them, 8 passes of four copies on 224 pixels. Either way the
+rectangle is the same; and no pass goes further than the layer.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustlab.adversarial.images import load_pixels
-from robustlab.arithmetic.recorder import record
+from robustlab.arithmetic.measured import dimensions
+from robustlab.arithmetic.recorder import Call, record
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.hooks import Layer
 from robustlab.invariance.layer_reach import Reach
 
-__all__ = ["boxes_of"]
+__all__ = ["boxes_of", "known_maps"]
 
 Cell = tuple[int, int, int]  # channel, row, column
 Box = tuple[int, int, int, int]  # top, left, bottom, right, ends not included
@@ -46,24 +47,55 @@ def boxes_of(
     boxes = []
     for layer, cell, guess in zip(layers, cells, guesses, strict=True):
         hit = partial(_hit, reach, image, layer, cell)
-        found = None if guess is None else _proven(guess, hit, image.shape[2:])
-        boxes.append(found or _halved(hit, image.shape[2:]))
+        size = image.shape[2:]
+        found = _whole(hit, size) if guess is None else _proven(guess, hit, size)
+        boxes.append(found or _halved(hit, size))
     return np.array(boxes, np.int32).reshape(-1, 4)
+
+
+def known_maps(
+    network: nn.Module, shape: Sequence[int], layers: Sequence[Layer]
+) -> tuple[list[Layer], list[str]]:
+    """Layers that are vectors, or maps whose rows and columns are known to be those of the image;
+    and the names of the others: four dimensions alone may be heads, tokens and values.
+
+    A map is known by growing with the image, or else by the arithmetic, which follows its rows.
+    """
+    sure = [one for one in layers if one.kind == "vector" or min(one.growth) > 0]
+    if len(sure) < len(layers):
+        calls = _calls(network, shape)
+        for one in layers:
+            call = None if one in sure else calls(one.name)
+            seen = None if call is None or call.seen is None or call.seen.lost else call.seen
+            if seen and dimensions(seen) == ((1, 2) if one.channels_last else (2, 3)):
+                sure.append(one)
+    return [one for one in layers if one in sure], [o.name for o in layers if o not in sure]
+
+
+def _calls(network: nn.Module, shape: Sequence[int]) -> Callable[[str], Call | None]:
+    """Finds the call that made a layer, by the layer's name; the second use is called relu#2."""
+    prefix = "module." if type(network).__name__ == "Normalised" else ""
+    try:
+        made = record(network, shape).calls
+        calls = {(call.path.removeprefix(prefix), call.number): call for call in made}
+    except Exception:  # whatever a network raises: then nothing is known beforehand
+        calls = {}
+
+    def find(name: str) -> Call | None:
+        path, _, number = name.partition("#")
+        return calls.get((path, int(number or 1)))
+
+    return find
 
 
 def _guesses(
     network: nn.Module, shape: Sequence[int], layers: Sequence[Layer], cells: Sequence[Cell]
 ) -> list[Box | None]:
     """What the arithmetic says, cut at the image's border; None where it says nothing."""
-    try:
-        calls = {(call.path, call.number): call for call in record(network, shape).calls}
-    except Exception:  # whatever a network raises: then nothing is known beforehand
-        return [None] * len(layers)
-    prefix = "module." if type(network).__name__ == "Normalised" else ""
+    calls = _calls(network, shape)
     found: list[Box | None] = []
     for layer, (_, *place) in zip(layers, cells, strict=True):
-        path, _, number = layer.name.partition("#")  # the second use is called relu#2
-        call = calls.get((prefix + path, int(number or 1)))
+        call = calls(layer.name)
         seen = None if call is None or call.seen is None or call.seen.lost else call.seen
         spans = [f.at(at) for f, at in zip(seen.fields, place, strict=True)] if seen else [None]
         held = [
@@ -116,6 +148,13 @@ def _left_out(side: int, box: Box, hit: Hit, size: Sequence[int]) -> int | None:
         reached = hit(_mark(side, start + middle, height, width)[None])[0]
         free, many = (free, middle) if reached else (middle, many)
     return free
+
+
+def _whole(hit: Hit, size: Sequence[int]) -> Box | None:
+    """The whole image, if its border reaches the cell from all sides, as it does in deep layers."""
+    height, width = size
+    reached = hit(torch.stack([_mark(s, 1, height, width) for s in range(4)]))
+    return (0, 0, height, width) if reached.all() else None
 
 
 def _halved(hit: Hit, size: Sequence[int]) -> Box:

@@ -9,7 +9,10 @@ from torch import nn
 
 from robustlab.adversarial.images import load_pixels
 from robustlab.backbones import Backbone
+from robustlab.errors import BadRequest
+from robustlab.filters import feature_maps as maps_module
 from robustlab.filters import whereabouts
+from robustlab.filters.feature_maps import feature_maps
 from robustlab.filters.whereabouts import boxes_of
 from robustlab.hooks import counted, find_layers
 
@@ -66,7 +69,7 @@ def check(network, some, most=None):
     data, layers, places = cells(network, some)
     with counted(network.network) as passes:
         found = boxes_of(network, data, layers, places).tolist()
-    assert max(passes) <= 5  # copies at a time, however many layers
+    assert max(passes, default=0) <= 5  # copies at a time, however many layers
     assert most is None or sum(passes) == 1 + most * len(layers)  # and the arithmetic's own
     assert found == by_pixels(network, data, layers, places)
 
@@ -123,6 +126,13 @@ def test_a_wrong_guess_is_seen(some, monkeypatch, side, by):
         check(backbone(), some)
 
 
+def test_the_whole_image_is_no_more_than_a_guess(some, monkeypatch):
+    monkeypatch.setattr(whereabouts, "_guesses", no_guesses)
+    monkeypatch.setattr(whereabouts, "_whole", lambda hit, size: (0, 0, *size))  # mutant: believed
+    with pytest.raises(AssertionError):
+        check(backbone(), some)
+
+
 TRUE = (2, 3, 8, 9)
 
 
@@ -169,3 +179,42 @@ def test_a_pass_stops_at_the_layer(some, monkeypatch):
     ran.clear()
     boxes_of(network, data, maps, [p for p, one in zip(places, layers, strict=True) if one in maps])
     assert ran == [1]  # the arithmetic's own pass, which computes nothing
+
+
+class Attending(nn.Module):
+    """Takes one size only, as transformers do; queries [n, heads, tokens, values] pass a module."""
+
+    def __init__(self, fixed=True):
+        super().__init__()
+        self.patch, self.norm, self.pool = nn.Conv2d(1, 6, 4, 4), nn.Identity(), nn.MaxPool2d(5)
+        self.scaled, self.head, self.fixed = nn.Softmax(-1), nn.Linear(6, 3), fixed
+
+    def forward(self, x):
+        assert not self.fixed or x.shape[-1] == 20
+        x = self.patch(x)
+        tokens = x.flatten(2).transpose(1, 2).reshape(len(x), -1, 2, 3).transpose(1, 2)
+        tokens = self.scaled(tokens)  # [n, 2, 25, 3]: no map
+        return self.head(self.pool(x).flatten(1) + tokens.mean(2).flatten(1))
+
+
+def check_maps(some, fixed):
+    backbone = Backbone(Attending(fixed).eval(), input_shape=(1, 20, 20), classes=3)
+    outcome = feature_maps(backbone, some(3, size=20))
+    assert outcome.arrays["layer"].tolist() == ["patch", "pool", "head"]
+    assert outcome.arrays["shape"][0].tolist() == [6, 5, 5]
+    (note,) = outcome.notes
+    assert note.endswith("not known to be the image's: scaled.")
+    with pytest.raises(BadRequest, match="'scaled' of own gives four dimensions"):
+        feature_maps(backbone, some(3, size=20), layer="scaled")
+    assert not any(one._forward_hooks for one in backbone.network.modules())
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_heads_and_tokens_are_no_map_of_the_image(some, fixed):
+    check_maps(some, fixed)
+
+
+def test_that_check_kills_four_dimensions_alone(some, monkeypatch):
+    monkeypatch.setattr(maps_module, "known_maps", lambda network, shape, layers: (layers, []))
+    with pytest.raises(AssertionError):
+        check_maps(some, True)
