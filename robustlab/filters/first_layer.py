@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from robustlab.backbones import Backbone
 from robustlab.data import Data
-from robustlab.filters.convolutions import find_convolutions
+from robustlab.filters.convolutions import find_convolutions, told_of_remade
 from robustlab.filters.kernel_statistics import Facts, describe, histogram, order, spectra
 from robustlab.filters.sheets import Pixels, centred, colours, fitting, squared
 from robustlab.outcome import Outcome, Picture
@@ -50,7 +50,7 @@ def first_layer(backbone: Backbone, data: Data) -> Outcome:
             "edges": edges,
         },
         pictures=_pictures(layer.weight, facts, ranked[:DRAWN], layer.name),
-        notes=_notes(len(layer.weight), layer.weight.shape[1]),
+        notes=[*_notes(len(layer.weight), layer.weight.shape[1]), *told_of_remade([layer])],
         cost={"forward": 2.0, "backward": 0.0},
     )
 

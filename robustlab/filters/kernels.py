@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
-from robustlab.filters.convolutions import Convolution, find_convolutions, pick
+from robustlab.filters.convolutions import Convolution, find_convolutions, pick, told_of_remade
 from robustlab.filters.kernel_statistics import Facts, describe, histogram
 from robustlab.filters.sheets import centred, fitting, grid
 from robustlab.outcome import Outcome, Picture
@@ -51,6 +51,7 @@ def kernels(
         {"id": np.array(data.ids)},
         arrays={**_layers(found, facts), **_named(facts)},
         pictures=pictures,
+        notes=told_of_remade(found),
         cost={"forward": 2.0, "backward": 0.0},
     )
 

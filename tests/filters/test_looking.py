@@ -23,6 +23,8 @@ from robustlab.filters.convolving import (
 )
 from robustlab.filters.feature_maps import feature_maps
 from robustlab.filters.filter_bank import filter_bank
+from robustlab.filters.first_layer import first_layer
+from robustlab.filters.kernels import kernels
 from robustlab.filters.retrieval import Neighbours, features, retrieval
 from robustlab.hooks import feature_maps as maps_of
 from robustlab.hooks import find_layers
@@ -233,6 +235,41 @@ def test_that_check_kills_a_network_that_convolves(some):
     backbone = Backbone(module, input_shape=(1, 12, 12), classes=3)
     with pytest.raises(AssertionError):
         check_correlates(filter_bank(backbone, some()))
+
+
+class Padded(nn.Conv2d):
+    """Pads as much as its stride asks for, more behind than in front."""
+
+    def forward(self, x):
+        return self._conv_forward(nn.functional.pad(x, (0, 1, 0, 1)), self.weight, self.bias)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def test_a_layer_that_pads_in_a_way_of_its_own(some):
+    module = nn.Sequential(Padded(1, 4, 3, 2), nn.Flatten(), nn.Linear(144, 3)).eval()
+    outcome = filter_bank(Backbone(module, input_shape=(1, 12, 12), classes=3), some())
+    check_correlates(outcome)
+    assert any("0 (Padded) may run with other weights" in note for note in outcome.notes)
+
+
+def test_a_layer_that_makes_other_weights_of_its_own_is_told(some, tiny):
+    torch.manual_seed(0)
+    conv = Standardised(1, 4, 3)
+    with torch.no_grad():
+        conv.weight += 0.3
+    module = nn.Sequential(conv, nn.Flatten(), nn.Linear(400, 3)).eval()
+    backbone = Backbone(module, input_shape=(1, 12, 12), classes=3)
+    with pytest.raises(AssertionError):
+        check_correlates(filter_bank(backbone, some()))
+    for view in (filter_bank, first_layer, kernels):
+        (note,) = view(backbone, some()).notes
+        assert note.startswith("0 (Standardised) may run with other weights than it keeps")
+        assert not view(tiny(), some()).notes
 
 
 def test_numbers_of_the_lectures_kernels(tiny, some):

@@ -89,11 +89,23 @@ def filter_bank(story: Story, groups: Sequence[Group]) -> Told | None:
     def say(here: Sequence[Group]) -> Words:
         own = [g for g in here if "correlates" in outcome(g).samples]
         title = "Flip the kernel and convolution is correlation"
-        if own:
+        if own and not all(map(_correlates, own)):
+            other = _listed([g for g in own if not _correlates(g)])
+            title = f"The kernels that {other} keep are not those that run"
+        elif own:
             title = f"{_listed(own)} correlate{'s' if len(own) == 1 else ''}: no kernel is flipped"
         return Words(title, [_compared(g, story.evidence.noun) for g in here], [_bank(here)])
 
     return tell(story, groups, say)
+
+
+NOTHING = 1e-3  # of the output's norm: far above rounding in single precision, far below a kernel
+
+
+def _correlates(group: Group) -> bool:
+    """Whether the layer is, but for rounding, the correlation with the kernels that it keeps."""
+    found = outcome(group).samples["correlates"]
+    return bool(np.nanmax(found, initial=0.0) < NOTHING)
 
 
 def _listed(groups: Sequence[Group]) -> str:
