@@ -24,6 +24,7 @@ from robustlab.arithmetic.recorder import still
 
 __all__ = ["PASSES", "Passes", "counted_passes", "kept_bytes", "timed_passes"]
 
+LEAST, MOST = 0.5, 200  # seconds and turns of timing
 PASSES = ("forward", "inputs", "weights", "both")
 
 
@@ -148,7 +149,11 @@ def kept_bytes(module: nn.Module, input_shape: Sequence[int], kind: str) -> int:
 
 
 def timed_passes(module: nn.Module, x: Tensor, repeats: int = 5) -> Passes:
-    """Median seconds over ``repeats`` of a batch [n, C, H, W], after one pass to warm up."""
+    """Median seconds of a batch [n, C, H, W], after one pass to warm up.
+
+    Over ``repeats`` at least, and as many as `LEAST` seconds hold: small networks take less time
+    than what else a machine does.
+    """
 
     def clock(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
         _wait(x)
@@ -159,7 +164,10 @@ def timed_passes(module: nn.Module, x: Tensor, repeats: int = 5) -> Passes:
 
     seconds: dict[str, list[float]] = {kind: [] for kind in PASSES}
     with still(module), torch.enable_grad():
-        for turn in range(repeats + 1):
+        started = time.perf_counter()
+        for turn in range(max(MOST, repeats + 1)):
+            if turn > repeats and time.perf_counter() - started > LEAST:
+                break
             for kind in PASSES[1:]:
                 with _needing(module, weights=kind != "inputs"):
                     images = x.detach().clone().requires_grad_(kind != "weights")

@@ -42,7 +42,7 @@ __all__ = ["filter_bank"]
 ROOM = 96
 
 
-@probe("filter_bank", scope="set", version=1)
+@probe("filter_bank", scope="set", version=2)
 def filter_bank(
     backbone: Backbone,
     data: Data,

@@ -22,7 +22,7 @@ SPECTRUM = 32
 DRAWN = 256  # filters of a grid; more are counted and not drawn
 
 
-@probe("first_layer", scope="set", version=1)
+@probe("first_layer", scope="set", version=2)
 def first_layer(backbone: Backbone, data: Data) -> Outcome:
     """The first convolution's filters and their spectra: which are dead, alike, coarse or fine.
 

@@ -23,7 +23,7 @@ ROOM = 18
 DRAWN = 3  # layers, where none is named
 
 
-@probe("kernels", scope="set", version=1)
+@probe("kernels", scope="set", version=2)
 def kernels(
     backbone: Backbone, data: Data, *, layer: str = "", filters: int = 16, channels: int = 24
 ) -> Outcome:

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from robustlab import anatomy
 from robustlab.arithmetic import passes
-from robustlab.arithmetic.passes import counted_passes
+from robustlab.arithmetic.passes import counted_passes, timed_passes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,6 +35,26 @@ def test_that_check_kills_torchs_own_formula(monkeypatch, transposed):
     check_groups(1, transposed)
     with pytest.raises(AssertionError):
         check_groups(4, transposed)
+
+
+def turns(monkeypatch, least, most):
+    """How often a small network is run forward for three kinds of backward pass."""
+    monkeypatch.setattr(passes, "LEAST", least)
+    monkeypatch.setattr(passes, "MOST", most)
+    ran = []
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    network.register_forward_hook(lambda *_: ran.append(1))
+    found = timed_passes(network, torch.rand(2, 1, 2, 2), repeats=2)
+    assert min(found.forward, found.inputs, found.weights, found.both) > 0
+    return len(ran) / 3
+
+
+def test_small_networks_are_timed_as_long_as_large_ones(monkeypatch):
+    """Two turns of less than a millisecond say nothing on a machine that does other things too."""
+    assert turns(monkeypatch, 0.0, 200) == 1 + 2
+    assert turns(monkeypatch, 60.0, 20) == 20
+    assert turns(monkeypatch, 60.0, 1) == 1 + 2  # never fewer than asked for
+    assert passes.LEAST >= 0.5
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny", "resnext50_32x4d"])

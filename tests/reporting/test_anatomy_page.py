@@ -165,6 +165,15 @@ def test_a_residual_block_has_two_ways_to_its_sum(found: dict[str, Network]) -> 
     assert branching(found["lenet5-max@digits"]) is None
 
 
+def test_the_last_map_is_no_mean_over_all_places(found: dict[str, Network]) -> None:
+    """81 pixels are those of layer3; the pooling behind it has one place, which sees 109."""
+    one = found["resnet20-narrow@digits"]
+    layers = anatomy("resnet20-narrow@digits").layers
+    maps = [len(shape) == 3 and max(shape[1:]) > 1 for shape in layers.output_shape]
+    assert one.sees == f"{layers[maps].field_columns.iloc[-1]:.0f} pixels" == "81 pixels"
+    assert layers[layers.kernel.notna()].field_columns.iloc[-1] == 109
+
+
 def test_the_csv_holds_all_layers(page: Any, found: dict[str, Network]) -> None:
     links = [a for a in part(page).all("a") if a.attributes.get("download", "") == "anatomy-1.csv"]
     (link,) = links

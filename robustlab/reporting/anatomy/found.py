@@ -117,12 +117,15 @@ class Network:
 
     @property
     def maps(self) -> list[Layer]:
-        """Layers with weights or windows that give maps, in order."""
-        return [
+        """Layers with weights or windows that give maps, in order: of more than one place, where
+        there are such, so that a mean over all places is none.
+        """
+        found = [
             one
             for one in self.layers
             if one.ran and len(one.output) == 3 and (one.texts["kernel"] or one.get("weights") > 0)
         ]
+        return [one for one in found if max(one.output[1:]) > 1] or found
 
     @property
     def sees(self) -> str:
