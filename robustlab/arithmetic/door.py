@@ -45,7 +45,8 @@ class Anatomy:
     dropped_columns
     parameters               each counted where it is first used
     weights                  values that inputs are multiplied by: biases are none
-    multiply_adds, flops     of convolutions and matrix products; flops are twice as many
+    multiply_adds, flops     of convolutions and matrix products; flops are twice as many; what is
+                             computed of weights alone (a table of positions) is not counted
     other_operations         one for each bias added and each value summed, multiplied or activated,
                              two for each normalised, one for each that a pooling window reads
     connections              inputs that all units look at, a bias counted as one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from robustlab.arithmetic.door import CONVENTION, Anatomy
 from robustlab.arithmetic.door import anatomy as described
 from robustlab.arithmetic.effective import effective_field, effective_width, map_layers
-from robustlab.arithmetic.measured import Measured, measured_fields
+from robustlab.arithmetic.measured import measured_fields
 from robustlab.arithmetic.passes import PASSES, counted_passes, kept_bytes, timed_passes
 from robustlab.arithmetic.rules_shapes import PICKED
 from robustlab.backbones import Backbone
@@ -29,7 +29,7 @@ LARGEST = 10**9  # multiply-adds up to which fields are measured layer by layer
 Arrays = dict[str, Any]
 
 
-@probe("anatomy", scope="set", version=1)
+@probe("anatomy", scope="set", version=2)
 def anatomy(
     backbone: Backbone,
     data: Data,
@@ -154,7 +154,7 @@ def _effective(backbone: Backbone, data: Data, images: int, batch: int) -> Array
         fields.append(effective_field(backbone.network, name, batches))
     return {
         "effective": np.array(fields, np.float16),
-        "effective_layers": np.array([name.removeprefix("module.") for name in names]),
+        "effective_layers": np.array([name.removeprefix(_wrapped(backbone)) for name in names]),
         "effective_width": np.array([effective_width(one) for one in fields]),
     }
 
@@ -163,7 +163,12 @@ def _checked(backbone: Backbone, found: Anatomy, check: int) -> tuple[list[Findi
     """Recursion against gradient, layer by layer; or why that was not looked at."""
     if check < 1:
         return [], []
-    if found.multiply_adds is None or found.multiply_adds >= LARGEST:
+    if found.multiply_adds is None:
+        return [], [
+            "Receptive fields were not measured by gradient: the work of this network is not "
+            "known, and that is done up to a limit of work alone."
+        ]
+    if found.multiply_adds >= LARGEST:
         return [], [
             "Receptive fields were not measured by gradient: that is done up to "
             f"{LARGEST / 1e9:g} billion multiply-adds a forward pass."
@@ -175,24 +180,38 @@ def _checked(backbone: Backbone, found: Anatomy, check: int) -> tuple[list[Findi
             "Receptive fields were not measured by gradient: this network does not run in the "
             f"copy whose weights are all positive ({type(error).__name__})."
         ]
+    if not measured:
+        return [], [
+            "Receptive fields were not measured by gradient: no module whose fields are known "
+            "gives a map of rows and columns."
+        ]
     wrong = [one for one in measured if not one.agrees]
-    paths = tuple(one.path for one in wrong)
-    level, text = _judged(wrong, _moving(found))
+    paths = tuple(one.path.removeprefix(_wrapped(backbone)) for one in wrong)
+    level, text = _judged(paths, _moving(found))
     return [Finding("receptive field", level, text, paths, len(wrong), len(measured))], []
 
 
+def _wrapped(backbone: Backbone) -> str:
+    """What the lab's own normalisation puts in front of the network's names."""
+    return "" if backbone.network is backbone.module else "module."
+
+
 def _moving(found: Anatomy) -> set[str]:
-    """Layers whose field moves with the image: those that pick by its values, and all after."""
+    """Layers whose field moves with the image: those that pick by its values, and all after; and
+    the modules that these stand in.
+    """
     picks = found.layers["note"].astype(str).str.contains(PICKED, regex=False)
-    return set(found.layers["layer"][picks.cummax()])
+    names = [str(name).partition(":")[0] for name in found.layers["layer"][picks.cummax()]]
+    parts = [name.split(".") for name in names]
+    return {".".join(one[:depth]) for one in parts for depth in range(1, len(one) + 1)}
 
 
-def _judged(wrong: list[Measured], moving: set[str]) -> tuple[Any, str]:
+def _judged(wrong: Sequence[str], moving: set[str]) -> tuple[Any, str]:
     if not wrong:
         return "green", (
             "Receptive fields equal those measured by gradient in {of} of {of} layers."
         )
-    if all(one.path in moving for one in wrong):
+    if moving.issuperset(wrong):
         return "amber", (
             "Receptive fields differ from those measured by gradient in {count} of {of} layers: "
             "they come at or after a layer that chooses its grid by the values (polyphase), and "

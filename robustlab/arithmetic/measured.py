@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from robustlab.arithmetic.recorder import record
 from robustlab.arithmetic.seen import Seen
 
-__all__ = ["Measured", "measured_fields", "opened"]
+__all__ = ["Measured", "dimensions", "measured_fields", "opened"]
 
 Span = tuple[int, int] | None
 
@@ -116,12 +116,18 @@ def _mean_pool(
 
 
 def opened(module: nn.Module) -> nn.Module:
-    """A copy in double precision in which every weight is positive and every statistic neutral."""
+    """A copy in double precision in which every weight is positive and every statistic neutral.
+
+    Weights differ, by a generator of their own: standardised ones (as in networks without batch
+    normalisation) would all be zero if they were equal.
+    """
     made = copy.deepcopy(module).double().eval()
+    drawn = torch.Generator().manual_seed(0)
     for name, one in made.named_parameters():
         with torch.no_grad():
             inputs = one.shape[1] if one.ndim > 1 else 1
-            one.fill_(0.0 if name.endswith("bias") else 1.0 / inputs)
+            even = torch.rand(one.shape, generator=drawn, dtype=one.dtype) + 0.5
+            one.copy_(0.0 * even if name.endswith("bias") else even / inputs)
         one.requires_grad_(False)
     for name, statistic in made.named_buffers():
         if name.endswith(("running_mean", "running_var")):
@@ -144,19 +150,19 @@ def measured_fields(
     calls = [
         call
         for call in record(module, input_shape).calls
-        if call.seen is not None and not call.seen.lost and None not in _dims(call.seen)
+        if call.seen is not None and not call.seen.lost and None not in dimensions(call.seen)
     ]
     if most is not None:
         calls = calls[:: max(1, math.ceil(len(calls) / most))]
     device = next((one.device for one in module.parameters()), torch.device("cpu"))
     x = torch.ones(1, *input_shape, dtype=torch.float64, device=device, requires_grad=True)
     size = (int(input_shape[1]), int(input_shape[2]))
-    maps = _maps(opened(module), x)
+    maps = _maps(opened(module), x, {(call.path, call.number) for call in calls})
     found = []
     for call in calls:
         if call.seen is None or (call.path, call.number) not in maps:
             continue
-        result, dims = maps[call.path, call.number], _dims(call.seen)
+        result, dims = maps[call.path, call.number], dimensions(call.seen)
         if not result.requires_grad:
             continue
         place = (result.shape[dims[0] or 0] // 2, result.shape[dims[1] or 0] // 2)
@@ -173,7 +179,7 @@ def measured_fields(
     return found
 
 
-def _dims(seen: Seen) -> tuple[int | None, int | None]:
+def dimensions(seen: Seen) -> tuple[int | None, int | None]:
     """Dimensions of rows and columns; None where they do not stand alone."""
     places = (seen.where(0), seen.where(1))
     rows, columns = (
@@ -183,7 +189,9 @@ def _dims(seen: Seen) -> tuple[int | None, int | None]:
     return rows, columns
 
 
-def _maps(module: nn.Module, x: Tensor) -> dict[tuple[str, int], Tensor]:
+def _maps(
+    module: nn.Module, x: Tensor, wanted: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], Tensor]:
     """Module's name and call -> its result, of one forward pass."""
     kept: dict[tuple[str, int], Tensor] = {}
     counts: dict[str, int] = {}
@@ -191,8 +199,8 @@ def _maps(module: nn.Module, x: Tensor) -> dict[tuple[str, int], Tensor]:
     def keep(path: str) -> Any:
         def hook(one: nn.Module, args: Any, out: Any) -> None:
             counts[path] = counts.get(path, 0) + 1
-            if isinstance(out, Tensor):
-                kept[path, counts[path]] = out
+            if isinstance(out, Tensor) and (path, counts[path]) in wanted:
+                kept[path, counts[path]] = out.clone()  # others may go on in place
 
         return hook
 

@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from robustlab.arithmetic.recorder import still
 
 __all__ = ["PASSES", "Passes", "counted_passes", "kept_bytes", "timed_passes"]
 
+LEAST, MOST = 0.5, 200  # seconds and turns of timing
 PASSES = ("forward", "inputs", "weights", "both")
 
 
@@ -68,6 +70,26 @@ def _towards(module: nn.Module, x: Tensor, kind: str) -> list[Tensor]:
     return wanted + ([*module.parameters()] if kind != "inputs" else [])
 
 
+def _backward_convolution(
+    gradient: Sequence[int],
+    x: Sequence[int],
+    weight: Sequence[int],
+    *rest: Any,
+    out_shape: Any = None,
+    **options: Any,
+) -> int:
+    """FLOPs of a convolution's gradients: the forward pass once for each of input and weights.
+
+    Each product of the forward pass gives one product of either gradient. torch's own formula
+    multiplies the weights' by the number of groups: for a depthwise convolution by its channels.
+    """
+    transposed, wanted = bool(rest[4]), rest[7]
+    return sum(map(bool, wanted[:2])) * conv_flop_count([*x], [*weight], [*gradient], transposed)
+
+
+_FORMULAS = {torch.ops.aten.convolution_backward: _backward_convolution}
+
+
 def counted_passes(module: nn.Module, input_shape: Sequence[int]) -> Passes:
     """Multiply-adds of one image of (C, H, W): convolutions and matrix products.
 
@@ -76,7 +98,7 @@ def counted_passes(module: nn.Module, input_shape: Sequence[int]) -> Passes:
     """
     found = {}
     for kind in PASSES:
-        counter = FlopCounterMode(display=False)
+        counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
         with _graph(module, input_shape, kind) as (out, _), counter:
             logits = out()
             if kind != "forward":
@@ -127,7 +149,11 @@ def kept_bytes(module: nn.Module, input_shape: Sequence[int], kind: str) -> int:
 
 
 def timed_passes(module: nn.Module, x: Tensor, repeats: int = 5) -> Passes:
-    """Median seconds over ``repeats`` of a batch [n, C, H, W], after one pass to warm up."""
+    """Median seconds of a batch [n, C, H, W], after one pass to warm up.
+
+    Over ``repeats`` at least, and as many as `LEAST` seconds hold: small networks take less time
+    than what else a machine does.
+    """
 
     def clock(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
         _wait(x)
@@ -138,7 +164,10 @@ def timed_passes(module: nn.Module, x: Tensor, repeats: int = 5) -> Passes:
 
     seconds: dict[str, list[float]] = {kind: [] for kind in PASSES}
     with still(module), torch.enable_grad():
-        for turn in range(repeats + 1):
+        started = time.perf_counter()
+        for turn in range(max(MOST, repeats + 1)):
+            if turn > repeats and time.perf_counter() - started > LEAST:
+                break
             for kind in PASSES[1:]:
                 with _needing(module, weights=kind != "inputs"):
                     images = x.detach().clone().requires_grad_(kind != "weights")

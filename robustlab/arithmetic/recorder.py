@@ -25,6 +25,10 @@ from robustlab.arithmetic.seen import Seen, image, lost
 
 __all__ = ["Call", "Event", "Record", "record", "still"]
 
+# These take of the image its shape alone: what they make does not depend on it.
+CONSTANT = {f"{kind}_like" for kind in ("zeros", "ones", "full", "empty", "rand", "randn")}
+CONSTANT |= {"new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided"}
+
 
 @dataclass
 class Event:
@@ -136,7 +140,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         parameters = frozenset(
             itertools.chain.from_iterable(self.names.get(one, ()) for one in tensors)
         )
-        if not operation.following:
+        if not operation.following or operation.name in CONSTANT:
             for made in operation.out:  # weights made of weights; buffers begun empty
                 self.names[made] = parameters
                 self._alias(made, tensors)

@@ -8,7 +8,7 @@ from robustlab.arithmetic import fields
 from robustlab.arithmetic.fields import Lost
 from robustlab.arithmetic.geometry import Geometry
 from robustlab.arithmetic.operation import But, Found, Operation, many, pair, rule
-from robustlab.arithmetic.seen import Seen, joined
+from robustlab.arithmetic.seen import joined
 
 __all__: list[str] = []
 
@@ -37,7 +37,7 @@ def convolution(one: Operation) -> Found:
         found = found.mixed([first - 1]) if groups == 1 else found
         found = found.sized(first - 1, out.shape[first - 1])
     if groups == 1:
-        found = Seen(found.layout, found.fields)
+        found = found.blended(first - 1)
     places = math.prod(x.shape[first:] if backwards else out.shape[first:])
     multiply_adds = places * weight.numel() * math.prod(x.shape[: first - 1])
     biased = out.numel() if one.given.get("bias") is not None else 0
@@ -66,7 +66,7 @@ def linear(one: Operation) -> Found:
     biased = out.numel() if one.given.get("bias") is not None else 0
     return Found(
         "fully connected",
-        [Seen(found.layout, found.fields)],
+        [found.blended(x.ndim - 1)],
         multiply_adds,
         biased,
         multiply_adds + biased,
@@ -127,4 +127,4 @@ def attention(one: Operation) -> Found:
     shape = (*query.shape[:-1], 1)
     reads = [s.mixed([len(s.layout) - 1]).sized(len(s.layout) - 1, 1) for s in reads]
     found = joined([*queries, *reads], shape).sized(len(shape) - 1, value.shape[-1])
-    return Found("attention", [Seen(found.layout, found.fields)], multiply_adds, 3 * scores)
+    return Found("attention", [found.blended(len(shape) - 1)], multiply_adds, 3 * scores)

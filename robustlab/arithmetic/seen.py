@@ -72,6 +72,20 @@ class Seen:
             raise Lost("rows or columns are put together from pieces")
         return self._set(dim, ((size, None),))
 
+    def blended(self, dim: int) -> Seen:
+        """All channels along ``dim`` now look at the same, unless parts of a place, as the tokens
+        of a window, stand along another dimension.
+        """
+        beside = [factor for at, dims in enumerate(self.layout) if at != dim for factor in dims]
+        parts = any(size > 1 and axis is None for size, axis in beside)
+        return replace(self, several=self.several and parts)
+
+    @property
+    def pieces(self) -> bool:
+        """Whether a place of what is followed is several of the tensor's: a window of tokens."""
+        places = [place for axis in (0, 1) if (place := self.where(axis)) is not None]
+        return self.several and any(len(self.layout[dim]) > 1 for dim, _, _ in places)
+
     def without(self, dims: Collection[int]) -> Seen:
         """Dimensions that were mixed, taken away."""
         kept = tuple(f for dim, f in enumerate(self.layout) if dim not in dims)

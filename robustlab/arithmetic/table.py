@@ -245,6 +245,9 @@ def _field(seen: Seen | None, notes: list[str], untold: bool) -> Row:
     if seen.lost:
         notes.append(f"receptive field not known: {seen.lost}")
         return {}
+    if seen.pieces:
+        notes.append("receptive field not known: tokens of one window look at different pixels")
+        return {}
     rows, columns = seen.fields
     kept = [seen.where(axis) is not None for axis in (0, 1)]
     if any(kept) and (rows.everywhere or columns.everywhere):

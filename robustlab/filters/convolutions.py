@@ -16,7 +16,7 @@ from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest, choices
 from robustlab.hooks import observe
 
-__all__ = ["Convolution", "find_convolutions", "given_to", "pick"]
+__all__ = ["Convolution", "find_convolutions", "given_to", "pick", "told_of_remade"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,14 @@ class Convolution:
         groups: into how many parts the channels are split; 1: every filter sees every channel.
         module: the layer itself.
     """
+
+    @property
+    def remade(self) -> bool:
+        """Whether its class runs it in a way of its own, with other weights than it keeps perhaps
+        (standardised ones, binary ones).
+        """
+        kind = type(self.module)
+        return (kind.forward, kind._conv_forward) != (nn.Conv2d.forward, nn.Conv2d._conv_forward)
 
     name: str
     weight: NDArray[np.float64]
@@ -78,6 +86,19 @@ def pick(backbone: Backbone, found: Sequence[Any], name: str, what: str = "layer
     if name not in named:
         raise BadRequest(f"{backbone.name} has no {what} {name!r}{choices(name, named)}")
     return named[name]
+
+
+def told_of_remade(found: Sequence[Convolution]) -> list[str]:
+    """A note that what is kept need not be what runs; none where every layer is torch's own."""
+    remade = [one for one in found if one.remade]
+    if not remade:
+        return []
+    kinds = ", ".join(dict.fromkeys(type(one.module).__name__ for one in remade))
+    more = f" and {len(remade) - 1} more" if len(remade) > 1 else ""
+    return [
+        f"{remade[0].name}{more} ({kinds}) may run with other weights than it keeps, as "
+        "standardised ones; shown and counted are those that it keeps."
+    ]
 
 
 @contextmanager

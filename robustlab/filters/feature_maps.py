@@ -15,9 +15,9 @@ from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.filters.convolutions import pick
 from robustlab.filters.sheets import Pixels, boxed, colours, fitting, grid
-from robustlab.filters.whereabouts import boxes_of
+from robustlab.filters.whereabouts import boxes_of, known_maps
 from robustlab.hooks import Layer, counted, find_layers, observe
-from robustlab.outcome import Outcome, Picture
+from robustlab.outcome import Metric, Outcome, Picture
 from robustlab.registry import probe
 
 __all__ = ["feature_maps"]
@@ -27,7 +27,7 @@ LAYERS = 6  # of the overview
 ALL = 64  # maps of one layer
 
 
-@probe("feature_maps", scope="set", version=1)
+@probe("feature_maps", scope="set", version=2)
 def feature_maps(
     backbone: Backbone,
     data: Data,
@@ -41,9 +41,11 @@ def feature_maps(
 
     Arrays [n, layers, units], strongest first: ``unit`` (channel; -1 where a layer has fewer or the
     image was left out), ``value`` (its largest activation), ``row`` and ``column`` of the cell on
-    the map. ``layer``, ``module``, ``shape`` [layers, 3]; ``silent`` [layers]: channels that none
-    of the ``looked_at`` images makes exceed 0. Of the first image ``box`` [layers, 4]: top, left,
-    bottom, right of the pixels that the strongest cell depends on (ends not included; -1: none).
+    the map. Where there are ReLUs, a column ``active``: the share of the channels behind them that
+    the image makes exceed 0 somewhere, meant where ``measured``. ``layer``, ``module``, ``shape``
+    [layers, 3]; ``silent`` [layers]: channels that none of the ``looked_at`` images makes exceed 0.
+    Of the first image ``box`` [layers, 4]: top, left, bottom, right of the pixels that the
+    strongest cell depends on (ends not included; -1: none).
 
     layer: one of them; left out, an overview of maps and vectors
     units: how many of the strongest of each image are kept and, in the overview, drawn
@@ -53,7 +55,7 @@ def feature_maps(
     if units < 1 or images < 0 or batch < 1:
         raise BadRequest(f"units={units}, images={images}, batch={batch}: 'feature_maps' needs one")
     with exact_kernels(), counted(backbone.network) as passes:
-        layers = _layers(backbone, data, layer)
+        layers, notes = _layers(backbone, data, layer)
         n = min(len(data), images or len(data))
         found = _Strongest(layers, len(data), units)
         for first in range(0, n, batch):
@@ -65,17 +67,34 @@ def feature_maps(
         box[places] = boxes_of(backbone, data, drawn, found.cells(places))
     picture = _one(maps[0], box[0], data, found) if layer else _many(maps, box[places], data, found)
     return Outcome(
-        {"id": np.array(data.ids)},
+        {"id": np.array(data.ids), **found.samples(n)},
         arrays={**found.arrays(n), "box": box},
+        metrics={"active": Metric("active", among="measured", share=True)}
+        if found.rectified
+        else {},
         pictures=[Picture("feature maps", picture, _caption(backbone, data, drawn, bool(layer)))],
+        notes=notes,
         cost={"forward": float(sum(passes)), "backward": 0.0},
     )
 
 
-def _layers(backbone: Backbone, data: Data, name: str) -> list[Layer]:
+def _layers(backbone: Backbone, data: Data, name: str) -> tuple[list[Layer], list[str]]:
+    """The layers, or the one asked for; and a note of those that are no maps of the image."""
     image = load_pixels(data, [0], backbone)[0].to(backbone.dtype)
-    found, _ = find_layers(backbone.network, image.repeat(2, 1, 1, 1))
-    return [pick(backbone, found, name)] if name else found
+    every, _ = find_layers(backbone.network, image.repeat(2, 1, 1, 1))
+    found, unknown = known_maps(backbone.network, backbone.input_shape, every)
+    if name in unknown:
+        raise BadRequest(
+            f"{name!r} of {backbone.name} gives four dimensions whose rows and columns are not "
+            "known to be the image's (heads and tokens, perhaps); `retrieval` looks at any layer"
+        )
+    if not found:
+        raise BadRequest(f"{backbone.name} has no layer whose rows and columns are known")
+    if name:
+        return [pick(backbone, found, name)], []
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    told = "rows and columns are not known to be the image's"
+    return found, [f"Passed over, as {told}: {unknown[0]}{more}."] if unknown else []
 
 
 def _overview(layers: Sequence[Layer]) -> list[Layer]:
@@ -94,6 +113,9 @@ class _Strongest:
         self.unit, self.value = np.full(shape, -1, np.int32), np.full(shape, np.nan, np.float32)
         self.row, self.column = np.full(shape, -1, np.int16), np.full(shape, -1, np.int16)
         self.highest = [np.full(one.shape[0], -np.inf) for one in layers]
+        rectified = [one for one in layers if one.module.startswith("ReLU")]
+        self.rectified = {one.name for one in rectified}
+        self.channels, self.above = sum(one.shape[0] for one in rectified), np.zeros(n, np.int64)
 
     def add(self, backbone: Backbone, data: Data, rows: Sequence[int]) -> None:
         x = load_pixels(data, rows, backbone)[0].to(backbone.dtype)
@@ -115,6 +137,8 @@ class _Strongest:
         self.unit[here] = unit.cpu().numpy()[:, None]
         self.value[here] = value.float().cpu().numpy()[:, None]
         self.row[here], self.column[here] = (at // width)[:, None], (at % width)[:, None]
+        if self.layers[place].name in self.rectified:
+            self.above[list(rows)] += (high > 0).sum(dim=1).cpu().numpy()
         over = high.amax(dim=0).double().cpu().numpy()
         self.highest[place] = np.maximum(self.highest[place], over)
 
@@ -124,6 +148,16 @@ class _Strongest:
             (int(self.unit[0, p, 0]), int(self.row[0, p, 0]), int(self.column[0, p, 0]))
             for p in places
         ]
+
+    def samples(self, n: int) -> dict[str, NDArray[Any]]:
+        """Of each of the first n images which share of the channels behind ReLUs it drives."""
+        measured = np.arange(len(self.above)) < n
+        if not self.rectified:
+            return {}
+        return {
+            "measured": measured,
+            "active": np.where(measured, self.above / self.channels, np.nan),
+        }
 
     def arrays(self, n: int) -> dict[str, NDArray[Any]]:
         return {

@@ -9,16 +9,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from robustlab.adversarial.images import exact_kernels, load_pixels
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest, choices
-from robustlab.filters.convolutions import Convolution, find_convolutions, given_to, pick
+from robustlab.filters.convolutions import (
+    Convolution,
+    find_convolutions,
+    given_to,
+    pick,
+    told_of_remade,
+)
 from robustlab.filters.convolving import (
     KERNELS,
     as_kernel,
     correlate,
+    flip,
     flip_and_filter,
     translate_and_scale,
 )
@@ -34,7 +42,7 @@ __all__ = ["filter_bank"]
 ROOM = 96
 
 
-@probe("filter_bank", scope="set", version=1)
+@probe("filter_bank", scope="set", version=2)
 def filter_bank(
     backbone: Backbone,
     data: Data,
@@ -169,13 +177,7 @@ def _network(
 ) -> tuple[dict[str, float], list[list[Pixels | None]]]:
     """How the layer's output compares with both, and rows of the picture."""
     given, output = _passed(backbone, own, data, row)
-    module = own.module
-    weight = module.weight.double()
-    bias = None if module.bias is None else module.bias.double()
-    both = [
-        module._conv_forward(given[None], w.contiguous(), bias)[0]
-        for w in (weight, weight.flip((-2, -1)))
-    ]
+    both = _both(own.module, given)
     told = {
         "correlates": _share(output - both[0], output),
         "convolves": _share(output - both[1], output),
@@ -187,6 +189,48 @@ def _network(
     chosen = [int(i) for i in order(facts) if int(i) in strong]
     image = load_pixels(data, [0], backbone)[0][0].double()
     return told, [_own_row(image, own, int(i), [one[i] for one in both]) for i in chosen]
+
+
+def _both(module: nn.Conv2d, given: Tensor) -> list[Tensor]:
+    """Correlation and convolution with the kernels that the layer keeps, in double precision.
+
+    Of images as the layer itself pads them: classes differ in that.
+    """
+    calls: list[tuple[Any, ...]] = []
+    with torch.no_grad(), _Called(calls):
+        module(given[None].to(module.weight.dtype))
+    if len(calls) != 1:
+        raise BadRequest(f"{type(module).__name__} is no one correlation; name another layer")
+    x, *how = calls[0]
+    weight = module.weight.double()
+    kernels = (weight, flip(weight).contiguous())
+    bias = None if module.bias is None else module.bias.double()
+    return [nn.functional.conv2d(x.double(), k, bias, *how)[0] for k in kernels]
+
+
+class _Called(TorchFunctionMode):
+    """Of each two-dimensional correlation made inside the block: the image, stride and so on."""
+
+    def __init__(self, calls: list[tuple[Any, ...]]) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is nn.functional.conv2d:
+            self.calls.append(_how(*args, **(kwargs or {})))
+        return func(*args, **(kwargs or {}))
+
+
+def _how(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> tuple[Any, ...]:
+    return input.detach(), stride, padding, dilation, groups
 
 
 def _passed(backbone: Backbone, own: Convolution, data: Data, row: int) -> tuple[Tensor, Tensor]:
@@ -236,4 +280,4 @@ def _caption(
 def _notes(backbone: Backbone, own: Convolution | None, filters: int) -> list[str]:
     if own is None and filters:
         return [f"{backbone.name} has no convolution of its own to show."]
-    return []
+    return told_of_remade([own]) if own is not None else []

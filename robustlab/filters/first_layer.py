@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from robustlab.backbones import Backbone
 from robustlab.data import Data
-from robustlab.filters.convolutions import find_convolutions
+from robustlab.filters.convolutions import find_convolutions, told_of_remade
 from robustlab.filters.kernel_statistics import Facts, describe, histogram, order, spectra
 from robustlab.filters.sheets import Pixels, centred, colours, fitting, squared
 from robustlab.outcome import Outcome, Picture
@@ -22,11 +22,13 @@ SPECTRUM = 32
 DRAWN = 256  # filters of a grid; more are counted and not drawn
 
 
-@probe("first_layer", scope="set", version=1)
+@probe("first_layer", scope="set", version=2)
 def first_layer(backbone: Backbone, data: Data) -> Outcome:
     """The first convolution's filters and their spectra: which are dead, alike, coarse or fine.
 
-    Images take no part in it. Arrays, one value a filter unless said: ``norm``, ``dead``,
+    Images take no part in it: what it counts are filters, all there are, so that a run's summary,
+    whose intervals are over images, has no row of it.
+    Arrays, one value a filter unless said: ``norm``, ``dead``,
     ``frequency`` (cycles a pixel), ``orientation`` (degrees; 90 upright), ``coherence``,
     ``above_nyquist``, ``colour``, ``hue``; ``channel_norm`` and ``channel_dead`` [channels],
     ``pairs`` [k, 2] of filters alike and ``cosine`` [k], ``order`` of the grids, ``counts`` and
@@ -48,7 +50,7 @@ def first_layer(backbone: Backbone, data: Data) -> Outcome:
             "edges": edges,
         },
         pictures=_pictures(layer.weight, facts, ranked[:DRAWN], layer.name),
-        notes=_notes(len(layer.weight), layer.weight.shape[1]),
+        notes=[*_notes(len(layer.weight), layer.weight.shape[1]), *told_of_remade([layer])],
         cost={"forward": 2.0, "backward": 0.0},
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
-from robustlab.filters.convolutions import Convolution, find_convolutions, pick
+from robustlab.filters.convolutions import Convolution, find_convolutions, pick, told_of_remade
 from robustlab.filters.kernel_statistics import Facts, describe, histogram
 from robustlab.filters.sheets import centred, fitting, grid
 from robustlab.outcome import Outcome, Picture
@@ -23,13 +23,15 @@ ROOM = 18
 DRAWN = 3  # layers, where none is named
 
 
-@probe("kernels", scope="set", version=1)
+@probe("kernels", scope="set", version=2)
 def kernels(
     backbone: Backbone, data: Data, *, layer: str = "", filters: int = 16, channels: int = 24
 ) -> Outcome:
     """Kernels of the convolutions by input channel, and per layer which are dead or alike.
 
-    Images take no part in it. Arrays, one row a layer: ``layer``, ``filters``, ``channels``,
+    Images take no part in it: what it counts are filters, all there are, so that a run's summary,
+    whose intervals are over images, has no row of it.
+    Arrays, one row a layer: ``layer``, ``filters``, ``channels``,
     ``kernel``, ``stride``, ``dead``, ``channel_dead``, ``pairs``, ``above_nyquist`` (share of the
     layer's energy), ``frequency`` (mean, cycles a pixel), ``counts`` and ``edges`` of the weights.
     By name: ``dead_filters`` and ``dead_channels`` [k, 2] (layer, number), ``alike`` [k, 3] (layer,
@@ -49,6 +51,7 @@ def kernels(
         {"id": np.array(data.ids)},
         arrays={**_layers(found, facts), **_named(facts)},
         pictures=pictures,
+        notes=told_of_remade(found),
         cost={"forward": 2.0, "backward": 0.0},
     )
 

@@ -9,6 +9,7 @@ values that changed in fact are added by whoever measures changes.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 
@@ -18,6 +19,10 @@ from torch import Tensor, nn
 from robustlab.hooks import Layer, observe
 
 __all__ = ["Reach"]
+
+
+class _Enough(Exception):
+    """All layers that were wanted have been seen."""
 
 
 class Reach:
@@ -32,12 +37,15 @@ class Reach:
         self.layers = {layer.name: layer for layer in layers}
         self.passes = 0
 
-    def __call__(self, images: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, images: Tensor, pixels: Tensor, until: str | None = None
+    ) -> dict[str, Tensor]:
         """Bool [n, C, h, w] or [n, d] a layer: which values depend on a pixel of the set.
 
         Args:
             images: [n, C, H, W]; what the other pixels hold.
             pixels: bool [n, H, W], the set of each image.
+            until: the last layer wanted; what comes behind it is not computed.
         """
         marked = images.double().masked_fill(pixels[:, None], torch.nan)
         found: dict[str, Tensor] = {}
@@ -45,8 +53,10 @@ class Reach:
         def see(name: str, module: nn.Module, output: Tensor) -> None:
             if name in self.layers:
                 found[name] = self.layers[name].standard(output).isnan()
+            if name == until:
+                raise _Enough
 
-        with torch.backends.cudnn.flags(enabled=False):
+        with torch.backends.cudnn.flags(enabled=False), contextlib.suppress(_Enough):
             observe(self.network, marked, see)
         self.passes += len(images)
         return found

@@ -285,6 +285,38 @@ def test_what_is_written_piece_by_piece_is_not_known():
     assert found.isna().loc["last"].field_rows or found.loc["last"].field_rows >= 7
 
 
+def test_what_takes_of_the_image_its_shape_alone_is_a_constant():
+    """As the masks of windowed attention are made: neither work nor a field of its own."""
+
+    def run(self, x):
+        mask = x.new_zeros(x.shape[2:])
+        mask[2:5, :3] = 1
+        mask = mask[None].masked_fill(mask[None] > 0, -1.0) + torch.ones_like(x[:, :1])
+        return self.last(self.first(x) + mask)
+
+    found = anatomy(Made(run, **convolutions()), (2, 16, 16))
+    assert found.status == "complete"
+    assert found.multiply_adds == (36 + 4) * 16 * 16
+    assert found.layers.set_index("layer").loc["last"].field_rows == 3
+
+
+def test_tokens_of_a_window_see_less_than_the_window():
+    """Windows of 4x4 put apart and together again, with nothing mixed between: 3 pixels each."""
+
+    def run(self, x):
+        x = self.first(x)  # [n, 2, 16, 16]
+        apart = x.reshape(-1, 2, 4, 4, 4, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 16, 2)
+        apart = self.tokens(apart)
+        whole = apart.reshape(-1, 4, 4, 4, 4, 2).permute(0, 5, 1, 3, 2, 4).reshape(-1, 2, 16, 16)
+        return self.last(whole)
+
+    found = rows(run, tokens=nn.Linear(2, 2), **convolutions())
+    for name in ("tokens", "last"):
+        assert found.isna().loc[name].field_rows or found.loc[name].field_rows == 3
+        assert found.loc[name].multiply_adds == 4 * 16 * 16
+    assert "tokens of one window" in found.loc["tokens"].note
+
+
 def test_slices_of_concatenated_branches_are_not_guessed():
     def run(self, x):
         both = torch.cat([x, self.first(x)], 1)

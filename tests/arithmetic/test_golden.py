@@ -70,6 +70,28 @@ def test_torchs_counter_says_the_same_to_the_last_digit(name):
     assert anatomy(network, shape(name)).flops == counter.get_total_flops()
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "patch"),
+    [("vit_b_16", "ViT_B_16_Weights", 16), ("swin_t", "Swin_T_Weights", 4)],
+)
+def test_of_transformers_work_is_known_and_fields_end_at_the_patches(name, weights, patch):
+    """What tokens see depends on what attention mixes; no number is given behind the first."""
+    with torch.device("meta"):
+        network = getattr(torchvision.models, name)().eval()
+    found = anatomy(network, (3, 224, 224))
+    told = getattr(torchvision.models, weights).IMAGENET1K_V1.meta
+    assert found.parameters == told["num_params"]
+    assert round(found.multiply_adds / 1e9, 3) == told["_ops"]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, 224, 224, device="meta"))
+    assert found.flops == counter.get_total_flops()
+    assert found.status == "partial"
+    assert set(found.layers.field_rows.dropna()) == {patch}
+    first = found.layers.field_rows.isna().argmax()
+    assert found.layers.field_rows[first:].isna().all()
+    assert found.layers.note[first:].str.contains("receptive field not known").all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_torchs_profiler_says_the_same_to_the_last_digit(name):

@@ -126,6 +126,33 @@ def test_random_networks(seed):
     check(Random(seed), (2, 41, 50), least=3)
 
 
+class Standardised(nn.Conv2d):
+    """Kernels of mean zero, as in networks without batch normalisation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernels = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return functional.conv2d(x, kernels / kernels.norm(), None, self.stride, self.padding)
+
+
+class Added(nn.Module):
+    """The sum is written over the first branch's own result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.near, self.far = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        total: Tensor = self.near(x)
+        total += self.far(x)
+        return total
+
+
+@pytest.mark.parametrize("network", [Standardised(2, 2, 3, 2, 1), Added()], ids=["zero", "written"])
+def test_what_once_was_measured_wrongly(network):
+    """Kernels that are zero when all weights are equal; results that are written over."""
+    check(nn.Sequential(nn.Conv2d(2, 2, 3), network), (2, 20, 20), least=2)
+
+
 def off_by_one(patch):
     true = fields.window
     patch.setattr(fields, "window", lambda kernel, *rest: true(kernel + 1, *rest))

@@ -10,6 +10,7 @@ from robustlab import Backbone, anatomy, load_data
 from robustlab.arithmetic import COLUMNS
 from robustlab.arithmetic.effective import effective_width
 from robustlab.arithmetic.passes import counted_passes
+from robustlab.backbones.lectures import builders
 from robustlab.registry import resolve
 from robustlab.suite import ProbeSpec, Suite
 
@@ -107,6 +108,34 @@ def test_a_wrong_field_before_the_picking_layer_is_red(polyphase, data, monkeypa
     assert [one.level for one in found.findings] == ["red"]
 
 
+def check_levels(mean, levels):
+    """A residual network of polyphase samplers: sums and shortcuts behind the first move too."""
+    torch.manual_seed(0)
+    network = builders["resnet20"](width=2, pool="polyphase").eval()
+    given = {"mean": mean, "std": [0.2] * 3} if mean else {}
+    own = Backbone(network, input_shape=(3, 32, 32), classes=10, **given)
+    images = robustlab.Data(np.zeros((2, 3, 32, 32), np.uint8), [0, 1], classes=10)
+    found = resolve("anatomy").obj(own, images, effective=0, check=40, repeats=0)
+    assert [one.level for one in found.findings] == levels
+    assert not any(name.startswith("module.") for name in found.findings[0].names)
+    assert "layer2.0.downsample" in found.findings[0].names
+
+
+@pytest.mark.parametrize("mean", [None, [0.5] * 3])
+def test_parts_that_hold_a_picking_layer_are_amber(mean):
+    """Whole shortcuts too, and behind the lab's own normalisation."""
+    check_levels(mean, ["amber"])
+
+
+def test_that_check_kills_names_of_layers_alone(monkeypatch):
+    from robustlab.arithmetic import looking
+
+    right = looking._moving
+    monkeypatch.setattr(looking, "_moving", lambda found: right(found) & set(found.layers["layer"]))
+    with pytest.raises(AssertionError):
+        check_levels(None, ["amber"])
+
+
 def test_it_is_said_where_no_gradient_was_taken(backbone, data, monkeypatch):
     from robustlab.arithmetic import looking
 
@@ -134,6 +163,8 @@ def test_networks_without_maps_and_with_few_classes(data):
     found = resolve("anatomy").obj(few, small, repeats=1).checked(len(rows))
     assert set(found.samples) == {"top1"}
     assert "effective" not in found.arrays
+    assert not found.findings  # of no layer a field was measured: that is no agreement
+    assert any("not measured by gradient: no module" in one for one in found.notes)
     assert found.arrays["multiply_adds"] == 3 * 1024
     assert found.arrays["activation_bytes"] == 8 * 3
 

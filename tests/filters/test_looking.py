@@ -23,6 +23,8 @@ from robustlab.filters.convolving import (
 )
 from robustlab.filters.feature_maps import feature_maps
 from robustlab.filters.filter_bank import filter_bank
+from robustlab.filters.first_layer import first_layer
+from robustlab.filters.kernels import kernels
 from robustlab.filters.retrieval import Neighbours, features, retrieval
 from robustlab.hooks import feature_maps as maps_of
 from robustlab.hooks import find_layers
@@ -37,6 +39,8 @@ def check_strongest(outcome, backbone, data):
     maps, _ = maps_of(backbone.network, x, layers)
     arrays = outcome.arrays
     assert arrays["layer"].tolist() == [one.name for one in layers]
+    behind = [maps[one.name].flatten(2).amax(2) > 0 for one in layers if one.module == "ReLU"]
+    assert outcome.samples["active"] == pytest.approx(torch.cat(behind, 1).double().mean(1).numpy())
     for place, layer in enumerate(layers):
         held = maps[layer.name].numpy()
         held = held if held.ndim == 4 else held[..., None, None]
@@ -134,6 +138,10 @@ def test_a_dead_unit_is_counted(tiny, some):
     found = feature_maps(backbone, some())
     assert found.arrays["silent"][1] == 1
     assert feature_maps(tiny(), some()).arrays["silent"][1] == 0
+    fewer = feature_maps(backbone, some(), images=4).samples
+    assert fewer["measured"].tolist() == [True] * 4 + [False] * 2
+    assert np.isnan(fewer["active"]).tolist() == (~fewer["measured"]).tolist()
+    assert fewer["active"][:4] == pytest.approx(9 / 10)  # one of 4 + 6 channels is dead
 
 
 # The filter bank -------------------------------------------------------------------------------
@@ -227,6 +235,41 @@ def test_that_check_kills_a_network_that_convolves(some):
     backbone = Backbone(module, input_shape=(1, 12, 12), classes=3)
     with pytest.raises(AssertionError):
         check_correlates(filter_bank(backbone, some()))
+
+
+class Padded(nn.Conv2d):
+    """Pads as much as its stride asks for, more behind than in front."""
+
+    def forward(self, x):
+        return self._conv_forward(nn.functional.pad(x, (0, 1, 0, 1)), self.weight, self.bias)
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def test_a_layer_that_pads_in_a_way_of_its_own(some):
+    module = nn.Sequential(Padded(1, 4, 3, 2), nn.Flatten(), nn.Linear(144, 3)).eval()
+    outcome = filter_bank(Backbone(module, input_shape=(1, 12, 12), classes=3), some())
+    check_correlates(outcome)
+    assert any("0 (Padded) may run with other weights" in note for note in outcome.notes)
+
+
+def test_a_layer_that_makes_other_weights_of_its_own_is_told(some, tiny):
+    torch.manual_seed(0)
+    conv = Standardised(1, 4, 3)
+    with torch.no_grad():
+        conv.weight += 0.3
+    module = nn.Sequential(conv, nn.Flatten(), nn.Linear(400, 3)).eval()
+    backbone = Backbone(module, input_shape=(1, 12, 12), classes=3)
+    with pytest.raises(AssertionError):
+        check_correlates(filter_bank(backbone, some()))
+    for view in (filter_bank, first_layer, kernels):
+        (note,) = view(backbone, some()).notes
+        assert note.startswith("0 (Standardised) may run with other weights than it keeps")
+        assert not view(tiny(), some()).notes
 
 
 def test_numbers_of_the_lectures_kernels(tiny, some):

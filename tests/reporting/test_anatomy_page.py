@@ -17,7 +17,7 @@ from robustlab import Backbone, anatomy, load_backbone
 from robustlab.reporting import anatomy as section
 from robustlab.reporting.anatomy.blocks import branching, chain
 from robustlab.reporting.anatomy.found import Network, network, short
-from robustlab.reporting.anatomy.stepper import chosen
+from robustlab.reporting.anatomy.stepper import chosen, unreached
 from robustlab.reporting.section import Story
 from robustlab.results import Results
 from robustlab.suite import ProbeSpec, Suite
@@ -120,7 +120,9 @@ def test_the_stepper_shows_the_layer_that_drops(found: dict[str, Network], page:
     drawing = next(
         d for d in part(page).all("svg") if "columns dropped" in d.attributes.get("aria-label", "")
     )
-    assert drawing.text.count("dropped") == 2
+    assert drawing.text.count("dropped") == 1  # one word for both, or they would overlap
+    assert unreached(picked[1]) == (0, 2)
+    assert "2 dropped behind the last one" in captions
 
 
 def test_nothing_of_a_name_is_markup(page: Any, results: Results) -> None:
@@ -161,6 +163,15 @@ def test_a_residual_block_has_two_ways_to_its_sum(found: dict[str, Network]) -> 
     joint = blocks[names.index("add")]
     assert joint.sources == {0, names.index("bn2")}
     assert branching(found["lenet5-max@digits"]) is None
+
+
+def test_the_last_map_is_no_mean_over_all_places(found: dict[str, Network]) -> None:
+    """81 pixels are those of layer3; the pooling behind it has one place, which sees 109."""
+    one = found["resnet20-narrow@digits"]
+    layers = anatomy("resnet20-narrow@digits").layers
+    maps = [len(shape) == 3 and max(shape[1:]) > 1 for shape in layers.output_shape]
+    assert one.sees == f"{layers[maps].field_columns.iloc[-1]:.0f} pixels" == "81 pixels"
+    assert layers[layers.kernel.notna()].field_columns.iloc[-1] == 109
 
 
 def test_the_csv_holds_all_layers(page: Any, found: dict[str, Network]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import io
 from urllib.parse import unquote
 
@@ -16,7 +17,7 @@ from torch import nn
 import robustlab
 from robustlab import Data, Suite
 from robustlab.backbones import Backbone
-from robustlab.reporting.filters import PARTS, filters, weights
+from robustlab.reporting.filters import PARTS, filters, looking, weights
 from robustlab.reporting.section import Story
 from robustlab.results import Results
 from robustlab.statistics import bootstrap_mean
@@ -157,6 +158,35 @@ def test_energy_above_nyquist_is_weighted_by_energy(results, tree):
     told = f"{100 * above:.0f} % of the filters' energy lies above what a stride of 2×2 can carry"
     assert told in section(tree).words.replace("\u00a0", " ")
     assert 0.3 < above < 0.95
+
+
+def test_the_share_of_units_that_images_drive_is_told_with_its_interval(results, tree):
+    outcome = group(results, "feature_maps").outcome
+    rate = bootstrap_mean(outcome.samples["active"][:4])
+    told = f"drives {100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}] of"
+    assert told in section(tree).words.replace("\u00a0", " ")
+    rows = results.summary().query("backbone == 'spoiled' and probe == 'feature_maps'")
+    assert rows[["metric", "n"]].values.tolist() == [["active", 4]]
+    assert rows["value"].item() == pytest.approx(rate.value)
+
+
+def test_the_title_does_not_say_correlation_of_what_is_none(results, monkeypatch):
+    story = Story.of(results)
+    groups = [g for g in story.evidence.landed if g.plan["probe"] == "filter_bank"]
+    assert "no kernel is flipped" in PARTS["filter_bank"](story, groups).title
+    right = looking.outcome
+
+    def other(g):
+        found = right(g)
+        worse = {"correlates": found.samples["correlates"] + 0.1} if g.backbone == "spoiled" else {}
+        return dataclasses.replace(found, samples={**found.samples, **worse})
+
+    monkeypatch.setattr(looking, "outcome", other)
+    title = PARTS["filter_bank"](story, groups).title
+    assert "The kernels that" in title
+    assert "spoiled" in title
+    assert HOSTILE not in title
+    assert "no kernel is flipped" not in title
 
 
 def test_neighbours_are_told_with_their_interval(results, tree):

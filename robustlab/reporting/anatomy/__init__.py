@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustlab.reporting.anatomy.blocks import branching, chain, diagram
 from robustlab.reporting.anatomy.charts import fields_chart, shares_chart
 from robustlab.reporting.anatomy.found import KINDS, Layer, Network, network, short
-from robustlab.reporting.anatomy.stepper import chosen, stepper
+from robustlab.reporting.anatomy.stepper import chosen, stepper, unreached
 from robustlab.reporting.pixels import data_uri, scale_for
 from robustlab.reporting.section import Section, Story, render
 from robustlab.verdict import code, plural
@@ -49,6 +49,8 @@ def anatomy(story: Story) -> Section | None:
         shares=shares_chart(story, found),
         share_rows=_share_rows(found),
         fields=fields_chart(story, found),
+        maps=any(one.maps for one in found),
+        ends=[(one.backbone, one.sees) for one in found if one.sees.startswith("not known")],
         field_rows=_field_rows(found),
         steps=None if picked is None else _steps(*picked),
         networks=[_network(story, one, place) for place, one in enumerate(found)],
@@ -60,11 +62,7 @@ def anatomy(story: Story) -> Section | None:
 
 def _title(found: Sequence[Network]) -> str:
     """Where parameters and work sit, in the network where they lie furthest apart."""
-    apart = {
-        one.backbone: one.share("parameters", "fully connected")
-        - one.share("multiply_adds", "fully connected")
-        for one in found
-    }
+    apart = {one.backbone: _apart(one) for one in found}
     one = max(found, key=lambda n: apart[n.backbone])
     if apart[one.backbone] > 0.2:
         held = 100 * one.share("parameters", "fully connected")
@@ -80,9 +78,15 @@ def _title(found: Sequence[Network]) -> str:
     )
 
 
+def _apart(one: Network) -> float:
+    """By how much fully connected layers have more of the parameters than of the work."""
+    held, work = (one.share(of, "fully connected") for of in ("parameters", "multiply_adds"))
+    return 0.0 if math.isnan(work) else held - work
+
+
 def _share_rows(found: Sequence[Network]) -> list[list[Any]]:
     return [
-        [one.backbone, column, part, one.share(column, part)]
+        [one.backbone, column, part, "" if math.isnan(share := one.share(column, part)) else share]
         for one in found
         for column in ("parameters", "multiply_adds")
         for part in KINDS
@@ -91,16 +95,19 @@ def _share_rows(found: Sequence[Network]) -> list[list[Any]]:
 
 def _field_rows(found: Sequence[Network]) -> list[list[Any]]:
     return [
-        [one.backbone, layer.name, layer.get("field_rows"), layer.get("field_columns")]
+        [one.backbone, layer.name, *("" if math.isnan(v) else v for v in (rows, columns))]
         for one in found
         for layer in one.maps
+        for rows, columns in [(layer.get("field_rows"), layer.get("field_columns"))]
     ]
 
 
 def _steps(one: Network, layer: Layer) -> dict[str, Any]:
-    texts = {n: layer.texts[n].split("x")[1] for n in ("kernel", "stride", "padding")}
+    texts = {n: layer.texts[n].split("x")[1] for n in ("kernel", "stride", "padding", "dilation")}
     return {
         "drawing": stepper(layer),
+        "unreached": unreached(layer),
+        "span": int(texts["dilation"]) * (int(texts["kernel"]) - 1) + 1,
         "backbone": one.backbone,
         "layer": layer,
         "size": layer.texts["input_shape"].split("x")[-1],
@@ -115,7 +122,6 @@ def _network(story: Story, one: Network, place: int) -> dict[str, Any]:
     inside = branching(one)
     told = [layer for layer in one.layers if layer.told]
     most = {c: np.nanmax([x.get(c) for x in told] or [0]) for c in ("parameters", "multiply_adds")}
-    fields = [x.get("field_columns") for x in one.maps if not math.isnan(x.get("field_columns"))]
     return {
         "backbone": one.backbone,
         "image": "×".join(map(str, one.image)),
@@ -124,7 +130,7 @@ def _network(story: Story, one: Network, place: int) -> dict[str, Any]:
         "flops": short(2 * one.number("multiply_adds")),
         "units": short(one.number("units")),
         "bytes": short(one.number("activation_bytes"), "B"),
-        "field": f"{fields[-1]:.0f} pixels" if fields else "not defined: no layer gives a map",
+        "field": one.sees,
         "top": [
             (word, str(one.group.rate(m)))
             for m, word in (("top1", "top-1"), ("top5", "top-5"))
@@ -249,12 +255,19 @@ def _passes(one: Network) -> dict[str, Any] | None:
             {
                 "word": word,
                 "counted": short(float(counted[place])),
-                "ratio": f"{counted[place] / counted[0]:.2f}" if counted[0] else "not defined",
+                "ratio": _ratio(counted[place], counted[0]),
                 "seconds": "" if seconds is None else f"{1000 * seconds[place]:.3g} ms",
                 "times": "" if seconds is None else f"{seconds[place] / seconds[0]:.2f}",
             }
         )
     return {"rows": rows, "timed": seconds is not None}
+
+
+def _ratio(one: float, of: float) -> str:
+    """``1.93``; in words where there is none."""
+    if math.isnan(one) or math.isnan(of):
+        return "not known"
+    return f"{one / of:.2f}" if of else "not defined"
 
 
 def _kept(one: Network) -> list[str]:

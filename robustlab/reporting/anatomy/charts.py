@@ -40,6 +40,8 @@ def shares_chart(story: Story, found: Sequence[Network]) -> dict[str, Any]:
 
 
 def _shares(one: Network, column: str, word: str) -> str:
+    if math.isnan(one.share(column, "the rest")):
+        return f"{word} not known"
     parts = [f"{part} {100 * one.share(column, part):.1f} %" for part in KINDS]
     return f"{word} {', '.join(parts)}"
 
@@ -70,6 +72,9 @@ def _draw_shares(story: Story, found: Sequence[Network], width: int, prefix: str
 
 def _bar(axes: Axes, story: Story, one: Network, column: str, at: float) -> None:
     left = 0.0
+    if math.isnan(one.share(column, "the rest")):
+        axes.text(0.01, at, "not known", va="center", fontsize=11, color=MUTED)
+        return
     for part in KINDS:
         share = one.share(column, part)
         if share <= 0:
@@ -106,7 +111,7 @@ def fields_chart(story: Story, found: Sequence[Network]) -> dict[str, Any] | Non
     shown = [one for one in found if _line(one)]
     if not shown:
         return None
-    alt = "; ".join(f"{one.backbone}: {_line(one)[-1][1]:.0f} pixels at the end" for one in shown)
+    alt = "; ".join(f"{one.backbone}, last map: {one.sees}" for one in shown)
     return {
         kind: _draw_fields(story, shown, width, f"anatomy-fields-{kind[0]}", alt)
         for kind, width in WIDTHS.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,19 +108,39 @@ class Network:
         return channels, height, width
 
     def share(self, column: str, part: str) -> float:
-        """Share of the parameters, or of the multiply-adds, in one kind of layer."""
-        whole = float(np.nansum([one.get(column) for one in self.layers]))
-        some = [one.get(column) for one in self.layers if one.group == part]
-        return float(np.nansum(some)) / whole if whole else 0.0
+        """Share of the parameters, or of the multiply-adds, in one kind of layer; NaN where those
+        of a layer are not known.
+        """
+        whole = sum(one.get(column) for one in self.layers)
+        some = sum(one.get(column) for one in self.layers if one.group == part)
+        return some / whole if whole else 0.0
 
     @property
     def maps(self) -> list[Layer]:
-        """Layers with weights or windows that give maps, in order."""
-        return [
+        """Layers with weights or windows that give maps, in order: of more than one place, where
+        there are such, so that a mean over all places is none.
+        """
+        found = [
             one
             for one in self.layers
             if one.ran and len(one.output) == 3 and (one.texts["kernel"] or one.get("weights") > 0)
         ]
+        return [one for one in found if max(one.output[1:]) > 1] or found
+
+    @property
+    def sees(self) -> str:
+        """The receptive field of the last map, or up to where fields are known, in words."""
+        known = [one for one in self.maps if not math.isnan(one.get("field_columns"))]
+        if not self.maps:
+            return "not defined: no layer gives a map"
+        if not known:
+            return "not known"
+        pixels = f"{known[-1].get('field_columns'):.0f} pixels"
+        return (
+            pixels
+            if known[-1] is self.maps[-1]
+            else f"not known behind {known[-1].name} ({pixels})"
+        )
 
     @property
     def unfitting(self) -> list[Layer]:
@@ -155,8 +175,3 @@ def short(value: float, unit: str = "") -> str:
         if abs(value) >= size:
             return f"{value / size:.3g} {letter}{unit}"
     return f"{value:,.0f}{' ' if unit else ''}{unit}"
-
-
-def total(values: Sequence[float]) -> float:
-    """Their sum; NaN where one is not known."""
-    return float(np.sum(values)) if len(values) else 0.0

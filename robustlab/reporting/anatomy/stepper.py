@@ -11,7 +11,7 @@ from robustlab.reporting.svg import INK, MUTED, PAPER, RULE, canvas, inline
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["chosen", "stepper"]
+__all__ = ["chosen", "stepper", "unreached"]
 
 WIDTHS = {"wide": (880, 34), "narrow": (370, 17)}  # page pixels, cells
 RED = "#c8372d"
@@ -49,6 +49,19 @@ def chosen(found: Sequence[Network]) -> tuple[Network, Layer] | None:
     return None
 
 
+def unreached(layer: Layer) -> tuple[int, int]:
+    """Pixels of a row that no window reads: between windows, and behind the last one."""
+    size, kernel, stride, padding, dilation, out = _columns(layer)
+    seen = _read(kernel, stride, padding, dilation, out)
+    missed = [cell for cell in range(size) if cell not in seen]
+    return sum(cell < max(seen) for cell in missed), sum(cell > max(seen) for cell in missed)
+
+
+def _read(kernel: int, stride: int, padding: int, dilation: int, out: int) -> set[int]:
+    """Places that windows read, those of the padding included."""
+    return {w * stride - padding + k * dilation for w in range(out) for k in range(kernel)}
+
+
 def stepper(layer: Layer) -> dict[str, Any]:
     """Wide and narrow drawings; the middle of a long row is left out."""
     size, kernel, stride, padding, _, out = _columns(layer)
@@ -76,9 +89,13 @@ def _draw(layer: Layer, width: int, cells: int, prefix: str, alt: str) -> Any:
         right = len(head) + (len(tail) + 1 if tail else 0)
         axes.set_xlim(-0.4, max(right, 12) + 0.4)
         axes.set_ylim(2.8 + 0.75 * len(windows), -0.9)
-        seen = {w * stride - padding + k * dilation for w in range(out) for k in range(kernel)}
+        seen = _read(kernel, stride, padding, dilation, out)
         for cell, x in places.items():
             _cell(axes, x, cell, size, cell in seen)
+        lost = [x for cell, x in places.items() if max(seen) < cell < size]
+        if lost:
+            centre, edge = sum(lost) / len(lost) + 0.5, max(right, 12) + 0.4
+            _word(axes, min(centre, edge - (0.9 if width > 500 else 1.9)))
         if tail:
             axes.text(len(head) + 0.5, 0.5, "…", ha="center", va="center", color=MUTED)
         for row, window in enumerate(windows):
@@ -109,5 +126,7 @@ def _cell(axes: Axes, x: int, cell: int, size: int, seen: bool) -> None:
     face = RED if inside and not seen else RULE if inside else PAPER
     hatch = "" if inside else "////"
     axes.add_patch(Rectangle((x, 0), 1, 1, facecolor=face, edgecolor=MUTED, lw=0.7, hatch=hatch))
-    if inside and not seen:
-        axes.text(x + 0.5, -0.35, "dropped", ha="center", va="center", fontsize=10, color=RED)
+
+
+def _word(axes: Axes, x: float) -> None:
+    axes.text(x, -0.35, "dropped", ha="center", va="center", fontsize=10, color=RED)

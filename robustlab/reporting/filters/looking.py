@@ -45,14 +45,16 @@ def _silent(group: Group, noun: str) -> str:
 def _where(group: Group) -> str:
     """The strongest unit of the first image, in the deepest map whose cell was traced back."""
     a = outcome(group).arrays
+    active = _rate(group, "active")
+    driven = f"; an image drives {_per_cent(active)} of the units behind ReLUs" if active else ""
     traced = [i for i in np.flatnonzero(a["box"][:, 0] >= 0).tolist() if a["shape"][i, 1] > 1]
     if not traced:
-        return f"{code(group.backbone)} has no map whose cells were traced back to pixels."
+        return f"{code(group.backbone)} has no map whose cells were traced back to pixels{driven}."
     i = traced[-1]
     return (
         f"{code(group.backbone)}: of {code(str(outcome(group).samples['id'][0]))} unit "
         f"{a['unit'][0, i, 0]} of {code(str(a['layer'][i]))} makes the most "
-        f"({a['value'][0, i, 0]:.3g}), looking at {_pixels(a['box'][i].tolist())}."
+        f"({a['value'][0, i, 0]:.3g}), looking at {_pixels(a['box'][i].tolist())}{driven}."
     )
 
 
@@ -87,11 +89,23 @@ def filter_bank(story: Story, groups: Sequence[Group]) -> Told | None:
     def say(here: Sequence[Group]) -> Words:
         own = [g for g in here if "correlates" in outcome(g).samples]
         title = "Flip the kernel and convolution is correlation"
-        if own:
+        if own and not all(map(_correlates, own)):
+            other = _listed([g for g in own if not _correlates(g)])
+            title = f"The kernels that {other} keep are not those that run"
+        elif own:
             title = f"{_listed(own)} correlate{'s' if len(own) == 1 else ''}: no kernel is flipped"
         return Words(title, [_compared(g, story.evidence.noun) for g in here], [_bank(here)])
 
     return tell(story, groups, say)
+
+
+NOTHING = 1e-3  # of the output's norm: far above rounding in single precision, far below a kernel
+
+
+def _correlates(group: Group) -> bool:
+    """Whether the layer is, but for rounding, the correlation with the kernels that it keeps."""
+    found = outcome(group).samples["correlates"]
+    return bool(np.nanmax(found, initial=0.0) < NOTHING)
 
 
 def _listed(groups: Sequence[Group]) -> str:
