@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from robustlab.backbones import Backbone
     from robustlab.data import Data
     from robustlab.engines.inline import Tell
+    from robustlab.fooled import Fooled
     from robustlab.plan import Plan
 
-__all__ = ["attack", "list_attacks", "list_backbones", "list_probes", "report", "run"]
+__all__ = ["attack", "fool", "list_attacks", "list_backbones", "list_probes", "report", "run"]
 
 
 def attack(
@@ -153,6 +154,57 @@ def plan_of(
 def report(folder: str | Path, path: str | Path | None = None) -> Path:
     """Build the page of a run directory again; torch is not imported."""
     return open_run(folder).report(path)
+
+
+def fool(
+    picture: str | Path | None = None,
+    *,
+    target: str | int | None = None,
+    backbone: Backbone | str = "torchvision:googlenet",
+    eps: str | float = "4/255",
+    attack: str = "pgd",
+    out: str | Path | None = None,
+    on: str = "picture",
+    resize: str | int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    command: str = "",
+    tell: Callable[[str], None] | None = None,
+) -> Fooled:
+    """Make a network see something else in one picture, write the picture, and prove it.
+
+    Args:
+        picture: a picture file, ``noise``, ``black`` or ``white``, an image of a data set as
+            ``digits:test#3``; None: a photograph that an installed package ships.
+        target: the class to reach: its name, index or WordNet id, ``"least-likely"``, ``"second"``
+            or ``"random"``; None: any class but the one seen now.
+        eps: the budget on the [0, 1] scale, as ``"4/255"``.
+        attack: a gradient attack, with parameters as ``"pgd?steps=100&norm=l2"``.
+        out: folder, ``reports/out/fool-PICTURE-TARGET`` by default; files of others in it stay.
+        on: ``"picture"``: the whole picture is changed, through the network's resize and crop;
+            ``"crop"``: what the network sees of it, saved at that size.
+        resize: the shorter side before the crop, or ``"whole"``; None: as the weights say.
+        seed: decides all randomness.
+
+    Returns:
+        What was found; ``succeeded`` says whether every check of the file passed,
+        ``facts["folder"]`` where it lies.
+
+    Raises:
+        BadRequest: before anything is written.
+    """
+    from robustlab.backbones import load_backbone
+    from robustlab.fooling.tale import Request, fool_one, picture_of
+    from robustlab.reporting.fooling.files import write_told
+    from robustlab.runner import choose_device
+
+    request = Request(target, eps, attack, on, resize, seed)
+    network = load_backbone(backbone, device=choose_device(device))
+    shown = picture_of(picture, network, request)
+    folder = None if out is None else Path(out)
+    fooled, folder = fool_one(shown, network, request, folder, command=command, tell=tell)
+    write_told(fooled, folder)
+    return fooled
 
 
 def list_attacks() -> list[str]:

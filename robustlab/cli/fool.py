@@ -1,0 +1,92 @@
+"""fool: one picture, one network, and the proof that it sees something else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from robustlab.cli.output import json_option, print_json
+from robustlab.cli.running import command_line
+
+if TYPE_CHECKING:
+    from robustlab.fooled import Fooled, Reading
+
+__all__ = ["fool"]
+
+
+@click.command()
+@click.argument("image", required=False)
+@click.option("--target", help="Class to reach: name, index, WordNet id, least-likely, second, ...")
+@click.option("--backbone", default="torchvision:googlenet", show_default=True, help="Network.")
+@click.option("--eps", default="4/255", show_default=True, help="Budget, as 4/255.")
+@click.option("--attack", default="pgd", show_default=True, help="As pgd?steps=100&norm=l2.")
+@click.option("-o", "--out", type=click.Path(), help="Folder of what is written.")
+@click.option(
+    "--on", default="picture", show_default=True, help="picture, or crop: what the network sees."
+)
+@click.option("--resize", help="Shorter side before the crop, or whole; as the weights say.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides all randomness.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@json_option
+def fool(
+    image: str | None,
+    target: str | None,
+    backbone: str,
+    eps: str,
+    attack: str,
+    out: str | None,
+    on: str,
+    resize: str | None,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Change IMAGE a little, so that the network sees something else in it; write it and prove it.
+
+    IMAGE is a picture file, a folder of them, noise, black, white, or an image of a data set, as
+    digits:test#12; without one, a photograph that scikit-learn ships. Exit code 0: fooled, by the
+    file as it was read back; 1: not fooled.
+    """
+    from robustlab.doors import fool as fool_picture
+
+    found = fool_picture(
+        image,
+        target=target,
+        backbone=backbone,
+        eps=eps,
+        attack=attack,
+        out=out,
+        on=on,
+        resize=resize,
+        seed=seed,
+        device=device,
+        command=command_line(),
+        tell=lambda sentence: click.echo(sentence, err=True),
+    )
+    if as_json:
+        from robustlab.reporting.fooling.files import figures
+
+        print_json(figures(found))
+    else:
+        _print(found)
+    return 0 if found.succeeded else 1
+
+
+def _print(found: Fooled) -> None:
+    click.echo(f"{found.network} looks at {found.picture}: {found.sight}")
+    click.echo(f"before: {_top(found.before)}")
+    click.echo(f"after:  {_top(found.after)}")
+    for check in found.checks:
+        click.echo(f"  {'yes' if check.passed else 'NO '}  {check.question} {check.found}")
+    if found.smallest is not None:
+        least = found.smallest
+        click.echo(
+            f"smallest that works at 8 bits: {least.linf} of 255 grey levels a value, "
+            f"L2 {least.l2:.0f}, {least.l0} of {least.pixels} pixels changed"
+        )
+    click.echo(f"{'fooled' if found.succeeded else 'not fooled'}; see {found.facts['folder']}")
+
+
+def _top(reading: Reading) -> str:
+    return ", ".join(f"{name} {100 * share:.1f} %" for _, name, share in reading.top)
