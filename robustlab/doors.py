@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from robustlab.fooled import Fooled
     from robustlab.plan import Plan
 
-__all__ = ["attack", "fool", "list_attacks", "list_backbones", "list_probes", "report", "run"]
+__all__ = [
+    "attack",
+    "fool",
+    "fool_folder",
+    "list_attacks",
+    "list_backbones",
+    "list_probes",
+    "report",
+    "run",
+]
 
 
 def attack(
@@ -205,6 +214,50 @@ def fool(
     fooled, folder = fool_one(shown, network, request, folder, command=command, tell=tell)
     write_told(fooled, folder)
     return fooled
+
+
+def fool_folder(
+    folder: str | Path,
+    *,
+    backbone: Backbone | str,
+    out: str | Path | None = None,
+    device: str = "auto",
+    tell: Callable[[str], None] | None = None,
+    **asked: Any,
+) -> tuple[list[Fooled], Path]:
+    """`fool` for each picture of a folder, a folder each, and one line each in ``index.csv``.
+
+    A picture that the network takes for the target already is left out, and told.
+
+    Raises:
+        BadRequest: before anything is written: no pictures, or one that cannot be read.
+    """
+    from robustlab import atomic
+    from robustlab.backbones import load_backbone
+    from robustlab.fooling.folder import folders_of, readable
+    from robustlab.fooling.keeping import default_folder
+    from robustlab.fooling.targets import SeenAlready
+    from robustlab.reporting.fooling.index import index_of
+    from robustlab.runner import choose_device
+
+    say = tell or (lambda sentence: None)
+    pictures = readable(Path(folder))
+    network = load_backbone(backbone, device=choose_device(device))
+    named = default_folder(Path(folder).resolve().name, asked.get("target"))
+    place = Path(out) if out else named
+    found: list[Fooled] = []
+    refused: BadRequest | None = None
+    for file, inside in folders_of(pictures, place):
+        say(str(file))
+        try:
+            found.append(fool(file, backbone=network, out=inside, tell=tell, **asked))
+        except SeenAlready as error:
+            refused = error
+            say(f"left out: {error}")
+    if refused is not None and not found:
+        raise refused
+    atomic.write(place / "index.csv", index_of(found).encode())
+    return found, place
 
 
 def list_attacks() -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from robustlab.cli.output import json_option, print_json
+from robustlab.cli.output import json_option, print_json, table
 from robustlab.cli.running import command_line
 
 if TYPE_CHECKING:
@@ -48,22 +49,22 @@ def fool(
     digits:test#12; without one, a photograph that scikit-learn ships. Exit code 0: fooled, by the
     file as it was read back; 1: not fooled.
     """
+    asked: dict[str, Any] = {
+        "target": target,
+        "eps": eps,
+        "attack": attack,
+        "on": on,
+        "resize": resize,
+        "seed": seed,
+        "device": device,
+        "command": command_line(),
+        "tell": lambda sentence: click.echo(sentence, err=True),
+    }
+    if image is not None and Path(image).is_dir():
+        return _folder(Path(image), backbone, out, asked, as_json)
     from robustlab.doors import fool as fool_picture
 
-    found = fool_picture(
-        image,
-        target=target,
-        backbone=backbone,
-        eps=eps,
-        attack=attack,
-        out=out,
-        on=on,
-        resize=resize,
-        seed=seed,
-        device=device,
-        command=command_line(),
-        tell=lambda sentence: click.echo(sentence, err=True),
-    )
+    found = fool_picture(image, backbone=backbone, out=out, **asked)
     if as_json:
         from robustlab.reporting.fooling.files import figures
 
@@ -71,6 +72,30 @@ def fool(
     else:
         _print(found)
     return 0 if found.succeeded else 1
+
+
+def _folder(
+    folder: Path, backbone: str, out: str | None, asked: dict[str, Any], as_json: bool
+) -> int:
+    from robustlab.doors import fool_folder
+    from robustlab.reporting.fooling.files import figures
+
+    found, place = fool_folder(folder, backbone=backbone, out=out, **asked)
+    many = sum(one.succeeded for one in found)
+    if as_json:
+        told = {"folder": str(place), "fooled": many, "of": len(found)}
+        print_json({**told, "pictures": [figures(one) for one in found]})
+    else:
+        rows = [
+            [one.picture, one.before.top[0][1], one.after.top[0][1], _least(one)] for one in found
+        ]
+        table(["picture", "before", "after", "smallest, grey levels"], rows)
+        click.echo(f"\n{many} of {len(found)} fooled; see {place}/index.csv")
+    return 0 if many == len(found) else 1
+
+
+def _least(one: Fooled) -> str:
+    return "not fooled" if one.smallest is None else str(one.smallest.linf)
 
 
 def _print(found: Fooled) -> None:

@@ -53,6 +53,8 @@ class Picture:
         """Grey or RGB as the network takes it; what is given up is said."""
         if len(self.pixels) == channels:
             return self
+        if channels not in (1, 3):
+            raise BadRequest(f"{network} takes images of {channels} channels, no picture has them")
         if channels == 3:
             return replace(self, pixels=self.pixels.repeat(3, axis=0))
         from PIL import Image

@@ -9,6 +9,7 @@ for a picture; what is said of a file is said by `Sight.read`.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,13 +55,15 @@ def _rounded(x: Tensor) -> Tensor:
 class Seen(nn.Module):
     """``network`` of pictures [n, C, H, W]: rounding to 8 bits, antialiased resize, crop, then it.
 
-    Pillow resizes the rows first and then the columns, each to 8 bits; so does this. Where neither
-    overshoots nor falls between two levels their pixels are the same; a test counts the others.
+    Pillow resizes along one side, rounds to 8 bits, and then along the other; so does this. Their
+    pixels differ, by a level, where a value falls between two levels; a test counts how often.
 
     Args:
         network: from images [n, C, h, w] in [0, 1] to logits.
         resized: (height, width) after the resize, before the crop.
         window: (top, left, height, width) of the crop in it.
+        across_first: resize along the width first; which side Pillow begins with hangs on its
+            version and on the sizes.
     """
 
     def __init__(
@@ -69,21 +72,20 @@ class Seen(nn.Module):
         resized: tuple[int, int],
         window: tuple[int, int, int, int],
         interpolation: str,
+        across_first: bool = True,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.across_first = network, across_first
         self.resized, self.window, self.interpolation = resized, window, interpolation
         self.eval()
 
     def image(self, x: Tensor) -> Tensor:
         """What the network is shown of pictures ``x``: [n, C, h, w] in [0, 1]."""
         height, width = self.resized
-        dtype = x.dtype
-        x = x.float() if dtype in (torch.float16, torch.bfloat16) else x  # these hold no 256 levels
-        x = self._resize(_rounded(x), (x.shape[2], width))
-        x = self._resize(x, (height, width))
+        between = (x.shape[2], width) if self.across_first else (height, x.shape[3])
+        x = self._resize(self._resize(_rounded(x), between), (height, width))
         top, left, height, width = self.window
-        return x[:, :, top : top + height, left : left + width].to(dtype)
+        return x[:, :, top : top + height, left : left + width]
 
     def _resize(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         if tuple(x.shape[2:]) == size:
@@ -184,12 +186,31 @@ class Sight:
         x = drawn.convert_image_dtype(drawn.center_crop(x, [self.height, self.width]))
         return np.asarray(x.numpy(), np.float32)
 
+    def layer(
+        self, height: int, width: int
+    ) -> tuple[tuple[int, int], tuple[int, int, int, int], str, bool]:
+        """What `Seen` is made with, behind the network, for pictures of height x width.
+
+        Pillow itself is asked which side it begins with: on noise only one of the two ways agrees.
+        """
+        resized, window = self.resized(height, width), self.window(height, width)
+        noise = np.random.default_rng(0).integers(0, 256, (1, height, width), np.uint8)
+        theirs = replace(self, channels=1).levels(noise)
+        x = torch.from_numpy(noise[None] / np.float32(255))
+        off = []
+        for across_first in (True, False):
+            seen = Seen(nn.Identity(), resized, window, self.interpolation, across_first)
+            ours = (seen(x)[0] * 255).round().numpy()
+            off.append(int((ours != theirs).sum()))
+        return resized, window, self.interpolation, off[0] <= off[1]
+
     def seen_by(self, backbone: Backbone, height: int, width: int) -> Backbone:
         """``backbone`` as a network of whole pictures [C, height, width], under its own name."""
-        resized, window = self.resized(height, width), self.window(height, width)
-        seen = Seen(backbone.network, resized, window, self.interpolation)
+        network = backbone.network
+        if backbone.dtype in (torch.float16, torch.bfloat16):
+            network = copy.deepcopy(network).float()  # half precision would lose levels before it
         return Backbone(
-            seen.eval(),
+            Seen(network, *self.layer(height, width)),
             input_shape=(self.channels, height, width),
             classes=backbone.classes,
             name=backbone.name,

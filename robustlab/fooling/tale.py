@@ -76,6 +76,7 @@ def fool_one(
         BadRequest: before anything is written.
     """
     say = tell or (lambda sentence: None)
+    picture = picture.with_channels(backbone.input_shape[0], backbone.name)
     scene, sight, asked = stage(picture, backbone, request)
     target = None if scene.target is None else backbone.classes[scene.target]
     folder = folder or default_folder(picture.stem, target)

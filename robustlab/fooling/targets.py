@@ -14,10 +14,14 @@ from robustlab.data.wordnet import synsets
 from robustlab.errors import BadRequest
 from robustlab.randomness import SampleRandom
 
-__all__ = ["RULES", "choose", "class_index"]
+__all__ = ["RULES", "SeenAlready", "choose", "class_index"]
 
 RULES = ("least-likely", "second", "random")
 _WORDNET = re.compile(r"n\d{8}")
+
+
+class SeenAlready(BadRequest):
+    """The class to reach is the one that the network sees in the clean picture."""
 
 
 def choose(
@@ -36,7 +40,7 @@ def choose(
         key: with the seed it decides ``random``, one of all classes but the one seen.
 
     Raises:
-        BadRequest: no such class, or the one that the network sees in the picture already.
+        BadRequest: no such class; `SeenAlready` where the network sees it in the picture now.
     """
     if target is None:
         return None
@@ -53,7 +57,7 @@ def choose(
         return (seen + step) % len(classes)
     index = class_index(target, classes)
     if index == seen:
-        raise BadRequest(
+        raise SeenAlready(
             f"target {str(target)!r}: the network takes the picture for {classes[seen]!r} already; "
             f"name another class, or give none for any mistake; the second likeliest is "
             f"{classes[int(order[1])]!r}"
