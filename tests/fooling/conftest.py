@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet"
 
 @pytest.fixture(scope="session")
 def case():
-    """A digit that a shipped network is driven from, by targeted PGD at 40 grey levels."""
+    """A digit that a shipped network is driven from, by targeted PGD at 20 grey levels."""
     from robustlab import attack
     from robustlab.backbones import load_backbone
     from robustlab.data import Data, load_data
@@ -26,7 +26,7 @@ def case():
     target = (label + 3) % 10
     one = Data(pixels[None], [label], classes=backbone.classes, ids=["picture"])
     found = attack(
-        "pgd", backbone, one, eps="40/255", target=target, early_exit=False, fast=False, seed=5
+        "pgd", backbone, one, eps="20/255", target=target, early_exit=False, fast=False, seed=5
     )
     assert found.verified_8bit[0, 0]
     return SimpleNamespace(
