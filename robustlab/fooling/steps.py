@@ -23,7 +23,16 @@ from robustlab.fooled import Budgeted, Pixels
 from robustlab.fooling.readings import Read, as_it_is, check_class, look, tell
 from robustlab.registry import resolve
 
-__all__ = ["LEVELS", "PICTURE", "as_data", "many_steps", "single_step", "single_steps"]
+__all__ = [
+    "LEVELS",
+    "PICTURE",
+    "as_data",
+    "eps_of",
+    "many_steps",
+    "over_budgets",
+    "single_step",
+    "single_steps",
+]
 
 LEVELS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 PICTURE = "picture"  # the id of the one image, on which an attack's random numbers hang
@@ -84,7 +93,7 @@ def single_steps(
     def reached(level: float) -> Pixels:
         return single_step(seen, original, label, target, level)
 
-    return _over("fgsm", reached, original, label, target, levels, backbone or seen, read)
+    return over_budgets("fgsm", reached, original, label, target, levels, backbone or seen, read)
 
 
 def many_steps(
@@ -124,10 +133,10 @@ def many_steps(
         found = one(seen, data, seed=seed, batch=1, fast=fast)
         return np.asarray(found.images_8bit[0, 0])
 
-    return _over(attack, reached, original, label, target, levels, backbone or seen, read)
+    return over_budgets(attack, reached, original, label, target, levels, backbone or seen, read)
 
 
-def _over(
+def over_budgets(
     name: str,
     reached: Callable[[float], Pixels],
     original: Pixels,
@@ -137,7 +146,14 @@ def _over(
     backbone: Backbone,
     read: Read,
 ) -> Budgeted:
-    """One attack's row: the pictures of the budgets, one at a time, told by ``backbone``."""
+    """One attack's row: the pictures of the budgets, one at a time, told by ``backbone``.
+
+    Args:
+        reached: from a budget in grey levels, 1 or more, to the 8-bit picture of a search there.
+
+    Raises:
+        BadRequest: no such class, or levels that do not ascend.
+    """
     check_class(backbone, label, target)
     if not levels or list(levels) != sorted(set(levels)) or not 0 < levels[0] <= levels[-1] <= 255:
         raise BadRequest(f"levels must ascend within 0 and 255, not {list(levels)}")
