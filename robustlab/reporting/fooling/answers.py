@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustlab.fooled import Answer, Fooled, Reading
-from robustlab.reporting.fooling.words import chance, count, number, plain_name, quoted
+from robustlab.reporting.fooling.words import chance, number, plain_name, quoted
 from robustlab.statistics import wilson
 
 __all__ = ["controls", "tops", "transfer"]
@@ -58,13 +58,6 @@ def controls(fooled: Fooled) -> dict[str, Any] | None:
         return None
     tries = sum(one.tries for one in held)
     left, hit = (sum(_counts(one)[i] for one in held) for i in (0, 1))
-    seen, what = quoted(fooled.label), "random change of the same size"
-    if not left:
-        title = f"None of {count(tries, what)} turns {seen} into anything else"
-        title = title.replace("None of 1 random change of the same size", "The one random change")
-    else:
-        title = f"{number(left)} of {count(tries, what).replace('size', 'size')} lose {seen} too"
-        title += f", and {number(hit)} reach {quoted(fooled.target)}" if fooled.target else ""
     rows = []
     for one in held:
         some, hits = _counts(one)
@@ -78,17 +71,27 @@ def controls(fooled: Fooled) -> dict[str, Any] | None:
             }
         )
     return {
-        "title": title,
+        "title": _by_chance(fooled, tries, left, hit),
         "passed": not left,
+        "clipped": max(one.lost for one in held),
         "rows": rows,
         "targeted": fooled.target is not None,
         "file": "controls.csv",
-        "head": ["control", "tries", "fooling", "at target", "first: p seen", "first: p asked for"],
+        "head": ["control", "tries", "fooling", "at target", "best: p seen", "best: p asked for"],
         "data": [
             [o.name, o.tries, *_counts(o), float(o.after.label), _number(o.after.target)]
             for o in held
         ],
     }
+
+
+def _by_chance(fooled: Fooled, tries: int, left: int, hit: int) -> str:
+    seen, drawn = quoted(fooled.label), "random changes of the same size"
+    if not left:
+        none = f"None of {number(tries)} {drawn}" if tries > 1 else f"A {drawn[:13]}{drawn[14:]}"
+        return f"{none} {'turns' if tries > 1 else 'does not turn'} {seen} into anything else"
+    said = f"{number(left)} of {number(tries)} {drawn} lose {seen} too"
+    return said + (f", {number(hit)} for {quoted(fooled.target)}" if fooled.target else "")
 
 
 def _number(value: float) -> float | str:
@@ -138,14 +141,25 @@ def _carried(
     hit: Sequence[Answer],
 ) -> str:
     """Only networks that see the same class in the original can lose it."""
+    seen = quoted(fooled.label)
     if not able:
-        other = count(len(held), "other network")
-        return f"None of {other} sees {quoted(fooled.label)} in the original, so none can lose it"
-    whom = f"{count(len(able), 'other network')} that see{'s' if len(able) == 1 else ''}"
-    said = f"Of {whom} {quoted(fooled.label)} in the original, {number(len(lost))} lose"
-    said += "s it" if len(lost) == 1 else " it"
-    if fooled.target is not None:
-        said += f" to the same file, {number(len(hit))} to {quoted(fooled.target)}"
+        if len(held) == 1:
+            return f"The other network does not say {seen} of the original, so it cannot lose it"
+        return (
+            f"None of {len(held)} other networks says {seen} of the original, so none can lose it"
+        )
+    asked = fooled.target is not None
+    if len(able) == 1:
+        whom = f"The one other network that says {seen} of the original"
+        if not lost:
+            return f"{whom} keeps it: the same file does not fool it"
+        where = f", for {quoted(fooled.target or '')}" if hit else (" for a third class" * asked)
+        return f"{whom} loses it to the same file{where}"
+    fallen = number(len(lost)) if lost else "none"
+    said = f"Of {len(able)} other networks that say {seen} of the original, {fallen} lose"
+    said += "s it to the same file" if len(lost) < 2 else " it to the same file"
+    if asked and lost:
+        said += f", {number(len(hit)) if hit else 'none'} for {quoted(fooled.target or '')}"
     return said
 
 

@@ -147,8 +147,8 @@ def _plot(axes: Any, name: str, values: NDArray[np.float64], panel: str) -> None
         np.arange(len(values)),
         np.where(np.isposinf(values), NONE, values),
         color=COLOURS[1] if own else INK,
-        ls="-" if own else DASHES.get(control, (0, (1, 2))),
-        marker="o" if own else None,
+        ls="-" if own else DASHES.get(control, (0, (5, 2, 1, 2, 1, 2))),
+        marker="o" if own else ("x" if name in _RANDOM else None),
         lw=2.0 if own else 1.4,
         ms=5,
         label=label if len(label) <= 40 else f"{label[:39]}…",
@@ -212,7 +212,9 @@ def _likeness(held: Arrays, side: str) -> dict[str, float]:
 
 
 def _signed(value: float | None) -> str:
-    return "" if value is None else ("not defined" if math.isnan(value) else f"{value:+.2f}")
+    if value is None:
+        return ""
+    return f"{value:+.2f}".replace("-", "\u2212") if math.isfinite(value) else "not defined"
 
 
 def _moved(likeness: Mapping[str, float], fooled: Fooled) -> str:
@@ -222,10 +224,10 @@ def _moved(likeness: Mapping[str, float], fooled: Fooled) -> str:
         return f"What speaks for {quoted(first)} before, and for {quoted(then)} after"
     most, least = max(held, key=lambda m: held[m]), min(held, key=lambda m: held[m])
     if most == least:
-        return f"{code(most)} correlates {held[most]:+.2f} between the two pictures"
+        return f"{code(most)} correlates {_signed(held[most])} between the two pictures"
     return (
         f"Between the two pictures {code(most)} changes least (rank correlation "
-        f"{held[most]:+.2f}), {code(least)} most ({held[least]:+.2f})"
+        f"{_signed(held[most])}), {code(least)} most ({_signed(held[least])})"
     )
 
 

@@ -12,7 +12,7 @@ from robustlab.reporting.fooling.words import NOTHING, budget, count, number, pl
 __all__ = ["belief", "caveats", "facts", "sizes"]
 
 _TOLD = ("command", "way")  # facts with a place of their own
-_UNITS = {"seconds": "s"}
+_NAMES = {"picture": "SHA-256 of the original's pixels"}
 
 
 def belief(found: Finding) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def facts(fooled: Fooled) -> list[tuple[str, str]]:
     ]
     for key, value in fooled.facts.items():
         if key not in _TOLD:
-            unit = f" {_UNITS[key]}" if key in _UNITS else ""
-            told.append((str(key).replace("_", " "), f"{_told(value)}{unit}"))
+            unit = " s" if key == "seconds" and not isinstance(value, Mapping) else ""
+            told.append((_NAMES.get(key, str(key).replace("_", " ")), f"{_told(value)}{unit}"))
     return [(key, value) for key, value in told if value]
 
 

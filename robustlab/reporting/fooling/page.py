@@ -9,7 +9,7 @@ from robustlab import atomic
 from robustlab.fooled import Fooled, Reading
 from robustlab.reporting.fooling import answers, inside, making, pictures, steps, ways
 from robustlab.reporting.fooling.verdict import Finding
-from robustlab.reporting.fooling.words import chance, plain_name, quoted
+from robustlab.reporting.fooling.words import chance, network_name, plain_name, quoted
 from robustlab.reporting.frame import frame
 from robustlab.reporting.section import environment
 
@@ -38,6 +38,7 @@ def fooled_page(fooled: Fooled, *, way: bytes = b"") -> str:
         .render(
             fooled=fooled,
             found=found,
+            network=network_name(fooled.network),
             name=plain_name(Path(fooled.picture).name or fooled.picture),
             said={"before": _said(fooled.before), "after": _said(fooled.after)},
             shown=shown,

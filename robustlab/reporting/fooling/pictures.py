@@ -21,6 +21,7 @@ MOST = 1_000_000  # values of a picture that is shown as it is
 HEAVY = 2_400_000  # letters that three pictures may take in the page
 FEW = 400_000  # values of a picture that is shown reduced
 PART = 192  # pixels of the part that is shown beside it
+_ENDS = 127  # grey levels at the ends of the scale
 LIGHT = 300_000  # values of the smallest perturbation's picture, which is shown besides
 
 
@@ -70,20 +71,37 @@ def shown(fooled: Fooled) -> list[Shown]:
 
 def _shown(original: Pixels, changed: Pixels, corner: tuple[int, int] | None = None) -> Shown:
     moved, factor = magnified(original, changed)
-    largest = int(np.abs(changed.astype(np.int16) - original.astype(np.int16)).max(initial=0))
     height, width = original.shape[1:]
-    uris = (data_uri(one) for one in (as_picture(original), moved, as_picture(changed)))
-    return Shown(*uris, factor, largest > 127, width, height, corner=corner)
+    return Shown(
+        data_uri(as_picture(original)),
+        data_uri(moved),
+        data_uri(as_picture(changed)),
+        factor,
+        _largest(original, changed) > _ENDS,
+        width,
+        height,
+        corner=corner,
+    )
 
 
 def _reduced(original: Pixels, changed: Pixels, every: int) -> Shown:
     moved, factor = magnified(original, changed)
     small = reduced(original, every)
-    thinned = moved[::every, ::every]
-    largest = int(np.abs(changed.astype(np.int16) - original.astype(np.int16)).max(initial=0))
     height, width = small.shape[:2]
-    uris = (data_uri(one) for one in (small, thinned, reduced(changed, every)))
-    return Shown(*uris, factor, largest > 127, width, height, every)
+    return Shown(
+        data_uri(small),
+        data_uri(moved[::every, ::every]),
+        data_uri(reduced(changed, every)),
+        factor,
+        _largest(original, changed) > _ENDS,
+        width,
+        height,
+        every,
+    )
+
+
+def _largest(original: Pixels, changed: Pixels) -> int:
+    return int(np.abs(changed.astype(np.int16) - original.astype(np.int16)).max(initial=0))
 
 
 def reduced(pixels: Pixels, every: int) -> Pixels:

@@ -21,8 +21,8 @@ def steps(fooled: Fooled) -> dict[str, Any] | None:
     held = [one for one in fooled.steps if len(one.eps)]
     if not held:
         return None
-    names = [f"{i}" for i in range(len(held))]  # attacks may share a name
-    looks = [styles(names)[name] for name in names]
+    # Attacks may share a name; the first two colours are those of the two classes.
+    looks = list(styles([str(i) for i in range(len(held) + 2)]).values())[2:]
     budgets = sorted({float(e) for one in held for e in one.eps})
     ticks = [(float(i), f"{e:g}") for i, e in enumerate(budgets)]
     targeted = fooled.target is not None

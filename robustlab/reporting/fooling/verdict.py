@@ -134,9 +134,11 @@ class Finding:
         found = fooled.smallest
         if found is None or not self.reached or fooled.norm != "linf":
             return ""
+        if found.linf == 1:
+            return "An 8-bit picture cannot change by less than one grey level: this is the least."
         return (
-            f"The smallest that this search found to do it at 8 bits changes no value by more than "
-            f"{count(found.linf, 'grey level')}."
+            "The smallest that this search found to do it at 8 bits changes no value by more than "
+            f"{count(found.linf, 'grey level')}; a better search may find a smaller."
         )
 
     def _doubt(self) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from robustlab.fooled import Curve, Fooled, Way
 from robustlab.reporting.fooling.charts import ASKED, LOOKS, SEEN, Line, chart, evenly
-from robustlab.reporting.fooling.words import chance, joined, plain_name, quoted
+from robustlab.reporting.fooling.words import chance, count, joined, plain_name, quoted
 
 __all__ = ["survival", "ways"]
 
 SHOWN = 8  # classes told of a way
+LINE = "straight line"
 
 
 def legend(fooled: Fooled) -> list[tuple[str, Any]]:
@@ -41,19 +43,26 @@ def _lines(fooled: Fooled, one: Way | Curve) -> list[Line]:
 
 
 def _way(fooled: Fooled, way: Way, place: int) -> dict[str, Any]:
-    line = float(np.max(way.at)) <= 1.0
-    ticks = [(float(v), f"{100 * v:.3g} %" if line else f"{v:g}") for v in way.at]
+    line = way.name == LINE
+    named = np.linspace(0, 1, 5) if line else way.at[evenly(len(way.at), 11)]
+    ticks = [(float(v), _at(v, line)) for v in named]
     told = joined([f"{name} from {tick}" for tick, name in _classes(way, line)])
+    changes = sum(a != b for a, b in pairwise(way.prediction))
+    told += f" ({count(changes, 'change')} in all)" if changes >= SHOWN else ""
     alt = f"Probabilities along the way ({plain_name(way.name)}): it is taken for {told}."
-    axis = "share of the perturbation that is added" if line else "steps"
+    axis = "share of the perturbation that is added" if line else "looks of the search"
     return {
         "name": plain_name(way.name),
         "drawing": chart(_lines(fooled, way), way.at, ticks, axis, f"way-{place}", alt),
-        "classes": _classes(way, line),
+        "classes": told,
         "file": f"way-{place + 1}.csv",
         "head": ["at", "seen in the original", "asked for", "taken for"],
         "rows": [list(row) for row in zip(*_columns(way, way.at), way.prediction, strict=True)],
     }
+
+
+def _at(value: float, line: bool) -> str:
+    return f"{100 * value:.3g} %" if line else f"{value:g}"
 
 
 def _columns(one: Way | Curve, places: Any) -> list[list[Any]]:
@@ -68,7 +77,7 @@ def _classes(way: Way, line: bool) -> list[tuple[str, str]]:
     before = None
     for at, name in zip(way.at.tolist(), way.prediction, strict=True):
         if name != before:
-            found.append((f"{100 * at:.3g} %" if line else f"{at:g}", quoted(name)))
+            found.append((_at(at, line), quoted(name)))
         before = name
     return [found[i] for i in evenly(len(found), SHOWN)]
 
@@ -79,8 +88,8 @@ def _turning(fooled: Fooled, way: Way) -> str:
     if not away[-1]:
         return f"The way ends where it began: {quoted(way.prediction[-1])}"
     last = max(i for i, left in enumerate(away) if not left) + 1
-    line = float(np.max(way.at)) <= 1.0
-    at = f"{100 * way.at[last]:.3g} % of the way" if line else f"step {way.at[last]:g}"
+    line = way.name == LINE
+    at = f"{_at(way.at[last], line)} of the way" if line else f"look {_at(way.at[last], line)}"
     passed = list(dict.fromkeys(n for n in way.prediction[last:-1] if n != way.prediction[-1]))
     over = f", by way of {joined([quoted(n) for n in passed[:3]])}" if passed else ""
     start, end = quoted(way.prediction[0]), quoted(way.prediction[-1])
@@ -118,15 +127,15 @@ def _curve(fooled: Fooled, curve: Curve, place: int) -> dict[str, Any]:
     axis = f"{name}{f' ({plain_name(curve.unit)})' if curve.unit else ''}"
     lines = _lines(fooled, curve)
     drawn = chart(lines, places, ticks, axis, f"kept-{place}", alt, marks=clean, small=True)
-    columns = [*_columns(curve, curve.values), curve.fooled, curve.at_target, curve.clean]
-    yes = [[v if i < 3 else ("yes" if v else "no") for v in c] for i, c in enumerate(columns)]
+    flags = (curve.fooled, curve.at_target, curve.clean)
+    columns = [*_columns(curve, curve.values), *(["yes" if v else "no" for v in c] for c in flags)]
     return {
         "name": name,
         "drawing": drawn["wide"],
         "sentence": _until(fooled, curve),
         "file": f"kept-{place + 1}.csv",
         "head": ["value", "p seen", "p asked for", "fooled", "at target", "original kept"],
-        "rows": [list(row) for row in zip(*yes, strict=True)],
+        "rows": [list(row) for row in zip(*columns, strict=True)],
     }
 
 
@@ -136,41 +145,58 @@ def _told(fooled: Fooled, curve: Curve, place: int) -> str:
     return f"{quoted(name)} {chance(float(after[place]))}"
 
 
-def _until(fooled: Fooled, curve: Curve) -> str:
-    """How far it holds, from the mildest on; what of the original is lost is told too."""
+def _tried(fooled: Fooled, curve: Curve) -> list[int]:
+    """Places that change the picture; one that leaves it as it was is no test."""
+    after = fooled.after
+    pairs = ((curve.label[0], after.label), (curve.target[0], after.target))
+    same = all(math.isclose(x, y, rel_tol=1e-9) for x, y in pairs if math.isfinite(y))
+    return list(range(int(same), len(curve.values)))
+
+
+def _holds(fooled: Fooled, curve: Curve) -> int:
+    """At how many of the values tried it holds without a break, from the mildest on."""
     kept = _kept(fooled, curve)
-    holds = next((i for i, good in enumerate(kept) if not good), len(kept))
-    if holds == len(kept):
+    tried = _tried(fooled, curve)
+    return next((n for n, i in enumerate(tried) if not kept[i]), len(tried))
+
+
+def _until(fooled: Fooled, curve: Curve) -> str:
+    """How far it holds; what of the original is lost is told too."""
+    tried, holds, kept = _tried(fooled, curve), _holds(fooled, curve), _kept(fooled, curve)
+    if not tried:
+        return "Nothing was tried that changes the picture."
+    rest = tried[holds:]
+    if not rest:
         said = "Holds at every value tried"
-    elif holds == 0:
-        said = f"Does not hold at {_value(curve, 0)}, the mildest tried"
+    elif not holds:
+        said = f"Does not hold at {_value(curve, rest[0])}, the mildest tried"
     else:
-        said = f"Holds to {_value(curve, holds - 1)}, not at {_value(curve, holds)}"
-    again = sum(kept[holds:])
-    said += f" (again at {again} of the stronger)" if again else ""
-    half = sum(bool(f) and not k for f, k in zip(curve.fooled, kept, strict=True))
-    if half:
-        said += (
-            f"; where it does not, at {half} of {len(kept) - sum(kept)} the class is still wrong"
-        )
-    lost = len(kept) - int(np.sum(curve.clean))
+        said = f"Holds to {_value(curve, tried[holds - 1])}, not at {_value(curve, rest[0])}"
+    again = sum(kept[i] for i in rest)
+    said += f"; holds again at {again} stronger" if again else ""
+    wrong = [i for i in rest if curve.fooled[i] and not kept[i]]
+    if wrong:
+        said += f"; at {len(wrong)} of {len(rest) - again} where it does not, "
+        said += "the class is wrong all the same"
+    lost = sum(not curve.clean[i] for i in tried)
     if lost:
         said += f"; the original, changed alike, is itself no longer recognised at {lost}"
     return f"{said}."
 
 
 def _survived(fooled: Fooled, held: Sequence[Curve]) -> str:
-    """Which changes it survives to the end, which it does not survive at all."""
-    whole = [c for c in held if all(_kept(fooled, c))]
-    none = [c for c in held if not _kept(fooled, c)[0]]
-    if len(whole) == len(held):
-        return f"It survives all {len(held)} changes, at every value tried"
-    if len(none) == len(held):
-        return f"It survives none of {len(held)} changes, not even at the mildest value tried"
-    said = f"Of {len(held)} changes it survives {len(whole)} at every value tried"
-    lost = joined([plain_name(c.name) for c in none])
-    return (
-        f"{said}; at its mildest, {lost} undoes it"
-        if len(none) == 1
-        else said + (f"; {lost} undo it at their mildest" if none else "")
-    )
+    """What it survives at every value, what to some, and how many not even at the mildest."""
+    counted = [(c, _holds(fooled, c), len(_tried(fooled, c))) for c in held]
+    counted = [(c, holds, tried) for c, holds, tried in counted if tried]
+    whole = [plain_name(c.name) for c, holds, tried in counted if holds == tried]
+    part = [
+        f"{plain_name(c.name)} to {_value(c, _tried(fooled, c)[holds - 1])}"
+        for c, holds, tried in counted
+        if 0 < holds < tried
+    ]
+    none = len(counted) - len(whole) - len(part)
+    if none == len(counted):
+        return f"It survives none of {count(none, 'change')}, not even at the mildest tried"
+    told = [f"{joined(whole)} at every value tried"] if whole else []
+    said = f"It survives {joined([*told, *part])}"
+    return said + (f"; not the mildest of {none} other{'s' * (none > 1)}" if none else "")

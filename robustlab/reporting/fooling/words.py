@@ -68,7 +68,7 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def count(many: int, noun: str) -> str:
+def count(many: float, noun: str) -> str:
     """``1 level``, ``2 levels``, ``150 528 pixels``; the noun is given in the singular."""
     return f"{number(many)} {noun}{'' if many == 1 else 's'}"
 
