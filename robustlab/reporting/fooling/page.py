@@ -1,0 +1,87 @@
+"""The page of one fooled picture: one HTML file that asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from robustlab import atomic
+from robustlab.fooled import Fooled, Reading
+from robustlab.reporting.fooling import answers, inside, making, pictures, steps, ways
+from robustlab.reporting.fooling.verdict import Finding
+from robustlab.reporting.fooling.words import chance, network_name, plain_name, quoted
+from robustlab.reporting.frame import frame
+from robustlab.reporting.section import environment
+
+__all__ = ["fooled_page", "write_fooled"]
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_HEAVY = 800_000  # bytes of the animated way that the page takes
+
+
+def fooled_page(fooled: Fooled, *, way: bytes = b"") -> str:
+    """The whole page as text; the same `Fooled` gives the same bytes.
+
+    Args:
+        fooled: one picture and what it took; nothing of it is trusted as HTML, and sizes are
+            counted again.
+        way: the animated way, an APNG; one of more than 800 kB stays beside the page.
+
+    Raises:
+        BadRequest: pictures that are not uint8 [C, H, W] of one shape.
+    """
+    found = Finding(fooled)
+    shown = pictures.shown(fooled)
+    return (
+        environment()
+        .get_template("fooled.html")
+        .render(
+            fooled=fooled,
+            found=found,
+            network=network_name(fooled.network),
+            name=plain_name(Path(fooled.picture).name or fooled.picture),
+            said={"before": _said(fooled.before), "after": _said(fooled.after)},
+            shown=shown,
+            exact=len(shown) == 1,
+            belief=making.belief(found),
+            caveats=making.caveats(fooled),
+            tops=answers.tops(fooled),
+            controls=answers.controls(fooled),
+            sizes=making.sizes(found),
+            smallest=pictures.smallest(fooled),
+            ways=ways.ways(fooled),
+            animated=_animated(way),
+            steps=steps.steps(fooled),
+            survival=ways.survival(fooled),
+            transfer=answers.transfer(fooled),
+            trace=inside.trace(fooled),
+            maps=inside.maps(fooled),
+            facts=making.facts(fooled),
+            command=str(fooled.facts.get("command", "")),
+            **frame(),
+        )
+        + "\n"
+    )
+
+
+def _said(one: Reading) -> str:
+    """``“giant panda” 98.7 %``."""
+    return f"{quoted(one.top[0][1])} {chance(one.top[0][2])}"
+
+
+def _animated(way: bytes) -> str:
+    if not way.startswith(_PNG) or len(way) > _HEAVY:
+        return ""
+    return "data:image/png;base64," + base64.b64encode(way).decode()
+
+
+def write_fooled(fooled: Fooled, path: Path, *, way: bytes = b"") -> Path:
+    """Write the page, whole or not at all, and return its path.
+
+    Raises:
+        BadRequest: as of `fooled_page`.
+        NoVerdict: the page cannot be written.
+    """
+    path = Path(path)
+    atomic.write(path, fooled_page(fooled, way=way).encode("utf-8", "replace"))
+    return path
