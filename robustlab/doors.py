@@ -177,6 +177,8 @@ def fool(
     resize: str | int | None = None,
     seed: int = 0,
     device: str = "auto",
+    others: Sequence[Backbone | str] | None = None,
+    evidence: bool = True,
     command: str = "",
     tell: Callable[[str], None] | None = None,
 ) -> Fooled:
@@ -194,6 +196,10 @@ def fool(
             ``"crop"``: what the network sees of it, saved at that size.
         resize: the shorter side before the crop, or ``"whole"``; None: as the weights say.
         seed: decides all randomness.
+        others: networks that are asked whether they are fooled by the same file; None: those whose
+            weights lie on this machine already, three at most.
+        evidence: gather what stands beside the picture: controls, the way, one step against many,
+            survival, transfer, depth trace, attribution. It takes most of the time.
 
     Returns:
         What was found; ``succeeded`` says whether every check of the file passed,
@@ -208,10 +214,19 @@ def fool(
     from robustlab.runner import choose_device
 
     request = Request(target, eps, attack, on, resize, seed)
-    network = load_backbone(backbone, device=choose_device(device))
+    place = choose_device(device)
+    network = load_backbone(backbone, device=place)
     shown = picture_of(picture, network, request)
-    folder = None if out is None else Path(out)
-    fooled, folder = fool_one(shown, network, request, folder, command=command, tell=tell)
+    fooled, folder = fool_one(
+        shown,
+        network,
+        request,
+        None if out is None else Path(out),
+        others=None if others is None else [load_backbone(one, device=place) for one in others],
+        evidence=evidence,
+        command=command,
+        tell=tell,
+    )
     write_told(fooled, folder)
     return fooled
 

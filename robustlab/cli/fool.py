@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["fool"]
 
+DEFAULT = "torchvision:googlenet"
+
 
 @click.command()
 @click.argument("image", required=False)
 @click.option("--target", help="Class to reach: name, index, WordNet id, least-likely, second, ...")
-@click.option("--backbone", default="torchvision:googlenet", show_default=True, help="Network.")
+@click.option(
+    "--backbone", multiple=True, help="Network, torchvision:googlenet; more: does it transfer?"
+)
 @click.option("--eps", default="4/255", show_default=True, help="Budget, as 4/255.")
 @click.option("--attack", default="pgd", show_default=True, help="As pgd?steps=100&norm=l2.")
 @click.option("-o", "--out", type=click.Path(), help="Folder of what is written.")
@@ -33,7 +37,7 @@ __all__ = ["fool"]
 def fool(
     image: str | None,
     target: str | None,
-    backbone: str,
+    backbone: tuple[str, ...],
     eps: str,
     attack: str,
     out: str | None,
@@ -50,6 +54,8 @@ def fool(
     file as it was read back; 1: not fooled.
     """
     asked: dict[str, Any] = {
+        "backbone": backbone[0] if backbone else DEFAULT,
+        "others": backbone[1:] or None,
         "target": target,
         "eps": eps,
         "attack": attack,
@@ -61,10 +67,10 @@ def fool(
         "tell": lambda sentence: click.echo(sentence, err=True),
     }
     if image is not None and Path(image).is_dir():
-        return _folder(Path(image), backbone, out, asked, as_json)
+        return _folder(Path(image), out, asked, as_json)
     from robustlab.doors import fool as fool_picture
 
-    found = fool_picture(image, backbone=backbone, out=out, **asked)
+    found = fool_picture(image, out=out, **asked)
     if as_json:
         from robustlab.reporting.fooling.files import figures
 
@@ -74,13 +80,11 @@ def fool(
     return 0 if found.succeeded else 1
 
 
-def _folder(
-    folder: Path, backbone: str, out: str | None, asked: dict[str, Any], as_json: bool
-) -> int:
+def _folder(folder: Path, out: str | None, asked: dict[str, Any], as_json: bool) -> int:
     from robustlab.doors import fool_folder
     from robustlab.reporting.fooling.files import figures
 
-    found, place = fool_folder(folder, backbone=backbone, out=out, **asked)
+    found, place = fool_folder(folder, out=out, **asked)
     many = sum(one.succeeded for one in found)
     if as_json:
         told = {"folder": str(place), "fooled": many, "of": len(found)}
@@ -110,7 +114,9 @@ def _print(found: Fooled) -> None:
             f"smallest that works at 8 bits: {least.linf} of 255 grey levels a value, "
             f"L2 {least.l2:.0f}, {least.l0} of {least.pixels} pixels changed"
         )
-    click.echo(f"{'fooled' if found.succeeded else 'not fooled'}; see {found.facts['folder']}")
+    click.echo(
+        f"{'fooled' if found.succeeded else 'not fooled'}; see {found.facts['folder']}/report.html"
+    )
 
 
 def _top(reading: Reading) -> str:

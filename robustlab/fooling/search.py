@@ -74,6 +74,11 @@ class Scene:
                 "it smaller, or attack what the network sees of it: --on crop"
             )
 
+    @property
+    def name(self) -> str:
+        """The picture's id: with the seed and the budget it decides all randomness."""
+        return f"picture/{self.key}"
+
     def chances(self, pixels: Pixels) -> NDArray[np.float64]:
         """Probabilities [K] as a reader of ``pixels`` gets them."""
         found: NDArray[np.float64] = probabilities(look(self.backbone, [self.read(pixels)]))[0]
@@ -91,7 +96,7 @@ class Scene:
             [self.label],
             list(self.seen.classes),
             name="picture",
-            ids=[f"picture/{self.key}"],
+            ids=[self.name],
         )
         attack = asked.made(eps, self.target)
         found = attack(self.seen, data, seed=self.seed)

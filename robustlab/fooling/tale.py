@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from robustlab.errors import BadRequest, choices
 from robustlab.fooled import Fooled, Pixels
 from robustlab.fooling.asked import Asked, ask
 from robustlab.fooling.checks import check_file, load_png
+from robustlab.fooling.evidence import gathered
 from robustlab.fooling.keeping import check_folder, default_folder, prepare, write_picture
+from robustlab.fooling.others import networks_at_hand
 from robustlab.fooling.pictures import (
     FROM_NOTHING,
     Picture,
@@ -24,11 +26,12 @@ from robustlab.fooling.pictures import (
     from_nothing,
     read_file,
 )
-from robustlab.fooling.readings import look, reading
+from robustlab.fooling.readings import Read, look, reading
 from robustlab.fooling.search import Candidate, Scene, measure
 from robustlab.fooling.sight import Sight, in_full, sight_of
 from robustlab.fooling.smallest import smallest
 from robustlab.fooling.targets import choose
+from robustlab.fooling.transfer import matching
 
 __all__ = ["Request", "fool_one", "picture_of"]
 
@@ -59,6 +62,8 @@ def fool_one(
     request: Request,
     folder: Path | None = None,
     *,
+    others: Sequence[Backbone] | None = None,
+    evidence: bool = True,
     command: str = "",
     tell: Tell | None = None,
 ) -> tuple[Fooled, Path]:
@@ -66,6 +71,8 @@ def fool_one(
 
     Args:
         folder: where to; None: `default_folder`.
+        others: networks to show the picture to as well; None: those at hand.
+        evidence: gather what stands beside the picture: controls, ways, survival and so on.
         tell: called with a sentence as each part begins.
 
     Returns:
@@ -78,6 +85,7 @@ def fool_one(
     say = tell or (lambda sentence: None)
     picture = picture.with_channels(backbone.input_shape[0], backbone.name)
     scene, sight, asked = stage(picture, backbone, request)
+    looking = _looking(scene, request, others) if evidence else ()
     target = None if scene.target is None else backbone.classes[scene.target]
     folder = folder or default_folder(picture.stem, target)
     check_folder(folder)
@@ -121,10 +129,31 @@ def fool_one(
         size=measure(shown, scene.pixels),
         smallest=None if least is None else measure(least.pixels, scene.pixels),
         smallest_changed=None if least is None else load_png(folder / "smallest.png").pixels,
-        facts=_facts(scene, found, tries, clock, command, folder),
-        notes=_notes(request, asked),
+        notes=_notes(asked),
     )
-    return fooled, folder
+    if evidence:
+        fooled = replace(fooled, **gathered(scene, asked, fooled, looking, folder, clock, say))
+    facts = _facts(scene, found, tries, clock, command, folder)
+    return replace(fooled, facts=facts), folder
+
+
+def _looking(
+    scene: Scene, request: Request, others: Sequence[Backbone] | None
+) -> tuple[tuple[Backbone, Read], ...]:
+    """Other networks, each with its own sight; one that cannot take the picture is refused."""
+    found = []
+    for one in networks_at_hand(scene.backbone) if others is None else others:
+        if one.input_shape[0] != len(scene.pixels):
+            raise BadRequest(
+                f"{one.name} takes {one.input_shape[0]} channels, the picture has "
+                f"{len(scene.pixels)}: it cannot be asked whether it is fooled, too"
+            )
+        for index in (scene.label, scene.target):
+            if index is not None:
+                matching(one, index, scene.backbone.classes)
+        sight = sight_of(one)
+        found.append((one, (in_full(sight) if request.on == "crop" else sight).read))
+    return tuple(found)
 
 
 def picture_of(asked: str | Path | None, backbone: Backbone, request: Request) -> Picture:
@@ -203,16 +232,8 @@ def _facts(
     }
 
 
-def _notes(request: Request, asked: Asked) -> tuple[str, ...]:
-    notes = [
-        "What the picture shows is not known here: the label is what the network sees in the clean "
-        "picture."
-    ]
-    if request.on == "crop":
-        notes.append(
-            "The picture is the network's own 8-bit crop: give it to the network as it is, without "
-            "a resize."
-        )
+def _notes(asked: Asked) -> tuple[str, ...]:
+    notes = []
     if asked.norm == "linf" and abs(asked.budget.value * 255 - asked.levels) > 1e-3:
         notes.append(
             f"Eps {asked.budget.text} allows an 8-bit picture {asked.levels} whole grey levels."

@@ -12,6 +12,7 @@ import numpy as np
 
 from robustlab import atomic
 from robustlab.fooled import Fooled
+from robustlab.reporting.fooling.page import write_fooled
 from robustlab.reporting.pixels import magnified, png
 
 __all__ = ["figures", "write_told"]
@@ -20,9 +21,11 @@ _PIXELS = ("original", "changed", "smallest_changed", "trace", "maps")  # files 
 
 
 def write_told(fooled: Fooled, folder: Path) -> None:
-    """``perturbation.png`` and ``fooled.json``."""
+    """``perturbation.png``, ``report.html`` (with ``way.png``, if it is there) and ``fooled.json``."""
     shown, factor = magnified(fooled.original, fooled.changed)
     atomic.write(folder / "perturbation.png", png(shown))
+    way = folder / "way.png"
+    write_fooled(fooled, folder / "report.html", way=way.read_bytes() if way.exists() else b"")
     told = {**figures(fooled), "perturbation.png is magnified by": factor}
     text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
     atomic.write(folder / "fooled.json", text.encode())
