@@ -194,4 +194,4 @@ def from_data(text: str) -> Picture:
     one = image_at(text)
     label = one.classes[int(one.labels[0])]
     said = f"Image {one.ids[0]} of {one.name}, labelled {label}."
-    return Picture(text, one.ids[0].replace("/", "-"), said, one.batch_8bit([0])[0])
+    return Picture(text, text, said, one.batch_8bit([0])[0])

@@ -21,7 +21,7 @@ _PIXELS = ("original", "changed", "smallest_changed", "trace", "maps")  # files 
 
 
 def write_told(fooled: Fooled, folder: Path) -> None:
-    """``perturbation.png``, ``report.html`` (with ``way.png``, if it is there) and ``fooled.json``."""
+    """``perturbation.png``, ``report.html`` and ``fooled.json``; ``way.png`` comes before."""
     shown, factor = magnified(fooled.original, fooled.changed)
     atomic.write(folder / "perturbation.png", png(shown))
     way = folder / "way.png"
