@@ -113,7 +113,7 @@ def test_many_frames_become_24_with_the_first_and_the_last():
 
 
 def test_bytes_are_saved_by_fewer_frames_before_smaller_pictures():
-    frames = noise(14, height=113, width=113)
+    frames = noise(14, height=230, width=230)
     whole = len(animated(frames, "panda", "vulture"))
     made = animated(frames, "panda", "vulture", largest=whole * 3 // 4)
     shown, _, _ = read_back(made)
