@@ -166,7 +166,7 @@ def _carried(
 def _row(fooled: Fooled, one: Answer) -> dict[str, Any]:
     if one.before.top[0][1] != fooled.label:
         state, word = "", f"does not say {quoted(fooled.label)} of the original"
-    elif one.at_target:
+    elif one.at_target and fooled.target is not None:
         state, word = "hit", "fooled, at target"
     elif one.fooled:
         state, word = "left", "fooled" if fooled.target is None else "fooled, not at target"

@@ -7,7 +7,17 @@ from pathlib import Path
 
 from robustlab import atomic
 from robustlab.fooled import Fooled, Reading
-from robustlab.reporting.fooling import answers, inside, making, pictures, steps, ways
+from robustlab.reporting.fooling import (
+    answers,
+    making,
+    maps,
+    pictures,
+    steps,
+    survival,
+    trace,
+    ways,
+)
+from robustlab.reporting.fooling.recount import measured
 from robustlab.reporting.fooling.verdict import Finding
 from robustlab.reporting.fooling.words import chance, network_name, plain_name, quoted
 from robustlab.reporting.frame import frame
@@ -31,6 +41,7 @@ def fooled_page(fooled: Fooled, *, way: bytes = b"") -> str:
         BadRequest: pictures that are not uint8 [C, H, W] of one shape.
     """
     found = Finding(fooled)
+    measured(fooled.original, fooled.changed)  # refuses what is no pair before anything is drawn
     shown = pictures.shown(fooled)
     return (
         environment()
@@ -52,10 +63,10 @@ def fooled_page(fooled: Fooled, *, way: bytes = b"") -> str:
             ways=ways.ways(fooled),
             animated=_animated(way),
             steps=steps.steps(fooled),
-            survival=ways.survival(fooled),
+            survival=survival.survival(fooled),
             transfer=answers.transfer(fooled),
-            trace=inside.trace(fooled),
-            maps=inside.maps(fooled),
+            trace=trace.trace(fooled),
+            maps=maps.maps(fooled),
             facts=making.facts(fooled),
             command=str(fooled.facts.get("command", "")),
             **frame(),
