@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -156,3 +159,10 @@ def make(bare: bool = False, **changes: Any) -> Fooled:
     if not bare:
         told |= {"smallest": size, "smallest_changed": changed, **evidence()}
     return Fooled(**(told | changes))
+
+
+def data_of(root, name):
+    """The rows of a CSV in the page."""
+    (link,) = [a for a in root.all("a") if a.attributes.get("download") == name]
+    text = unquote(link.attributes["href"].split(",", 1)[1])
+    return list(csv.reader(io.StringIO(text)))

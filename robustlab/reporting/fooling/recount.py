@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
 from robustlab.errors import BadRequest
-from robustlab.fooled import Check, Fooled, Pixels, Size
+from robustlab.fooled import Check, Fooled, Pixels, Reading, Size
 from robustlab.reporting.fooling.words import budget, count, number
 from robustlab.units import eps_value
 
@@ -41,6 +42,7 @@ def recounted(fooled: Fooled) -> list[Check]:
     """What the page itself found: sizes as told, within the budget, readings that fit together."""
     found = measured(fooled.original, fooled.changed)
     checks = [_sizes(fooled, found), _budget(fooled, found), _smallest(fooled), _names(fooled)]
+    checks += [_reading("original", fooled.before), _reading("changed picture", fooled.after)]
     return [one for one in checks if one is not None]
 
 
@@ -101,3 +103,14 @@ def _names(fooled: Fooled) -> Check | None:
         False,
         f"told is “{fooled.label}”, read was “{fooled.before.top[0][1]}”",
     )
+
+
+def _reading(name: str, one: Reading) -> Check | None:
+    """Only where it fails: the likeliest must come first, and shares cannot exceed the whole."""
+    found = [p for _, _, p in one.top]
+    falling = all(a >= b for a, b in pairwise(found))
+    whole = all(0.0 <= p <= 1.0 for p in found) and sum(found) <= 1.0 + 1e-3
+    if falling and whole:
+        return None
+    told = ", ".join(f"{p:.4g}" for p in found)
+    return Check(f"Are the probabilities of the {name} probabilities?", False, f"told are {told}")
