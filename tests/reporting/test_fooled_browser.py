@@ -42,7 +42,10 @@ def pages(tmp_path_factory):
         "whole": whole,
         "digits": make.make(shape=(1, 28, 28), levels=8),
         "large": make.make(
-            **dict(zip(("original", "changed"), large, strict=True)), smallest_changed=None
+            original=large[0],
+            changed=large[1],
+            size=make.measured(*large),
+            smallest_changed=None,
         ),
         "long names": dataclasses.replace(
             whole,
@@ -93,7 +96,7 @@ def check_switching(page):
     assert over.bounding_box() == changed.bounding_box()
     assert over.evaluate(opacity) == "0"
     assert flip.locator(".said").inner_text().startswith("changed, “vulture” 97.3 %")
-    flip.get_by_text("original", exact=True).last.click()
+    flip.locator("label").last.click()
     assert over.evaluate(opacity) == "1"
     assert flip.locator(".of-original").is_visible()
     assert not flip.locator(".of-changed").is_visible()

@@ -27,9 +27,14 @@ SECTIONS = [
 
 
 @pytest.fixture(scope="module")
-def tree(parse):
+def text():
     """The page of a whole tale."""
-    return parse(fooled_page(make.make()))
+    return fooled_page(make.make())
+
+
+@pytest.fixture(scope="module")
+def tree(parse, text):
+    return parse(text)
 
 
 def section(root, name):
@@ -177,9 +182,9 @@ def test_without_a_target_nothing_is_said_of_one(parse):
 # --- the file -----------------------------------------------------------------------------------
 
 
-def test_the_same_tale_gives_the_same_bytes(tmp_path):
+def test_the_same_tale_gives_the_same_bytes(tmp_path, text):
     path = write_fooled(make.make(), tmp_path / "report.html")
-    assert path.read_text(encoding="utf-8") == fooled_page(make.make())
+    assert path.read_text(encoding="utf-8") == text
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -206,6 +211,9 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
 def test_the_moving_picture_stands_in_the_page_where_it_is_light():
     png = page._PNG + b"rest"
     uri = "data:image/png;base64," + base64.b64encode(png).decode()
-    assert uri in fooled_page(make.make(), way=png)
-    for other in (b"GIF89a", b"", page._PNG + bytes(900_000)):
-        assert "moving picture" not in fooled_page(make.make(), way=other)
+    assert uri in fooled_page(make.make(bare=True), way=png)
+    for other in (b"GIF89a", b""):
+        assert "moving picture" not in fooled_page(make.make(bare=True), way=other)
+    heavy = fooled_page(make.make(bare=True), way=png + bytes(4_000_000))
+    assert "it lies beside it, as <code>way.png</code>" in heavy
+    assert len(heavy.encode()) < page.HEAVIEST

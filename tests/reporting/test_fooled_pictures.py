@@ -116,5 +116,5 @@ def test_the_heaviest_page_is_light_enough(parse):
         for side in ("clean", "changed", "control")
         for method in ("gradient",)
     }
-    text = fooled_page(dataclasses.replace(fooled, maps=noisy), way=page._PNG + bytes(700_000))
+    text = fooled_page(dataclasses.replace(fooled, maps=noisy), way=page._PNG + bytes(2_000_000))
     check_large(fooled, text, parse(text))

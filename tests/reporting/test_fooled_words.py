@@ -141,6 +141,15 @@ def test_only_who_sees_the_class_can_lose_it(names, said):
     assert told["title"] == said
 
 
+def test_a_network_may_have_other_names_for_the_same_classes():
+    numbered = [(index, str(index), p) for index, _, p in make.SEEN]
+    other = make.answer("numbers", make.ASKED, before=numbered)
+    other = dataclasses.replace(other, before=dataclasses.replace(other.before, label=0.9874))
+    told = transfer(make.make(transfer=(other,)))
+    assert "loses it to the same file" in told["title"]
+    assert told["rows"][0]["word"] == "fooled, at target"
+
+
 # --- single words -------------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ def maps(fooled: Fooled) -> dict[str, Any] | None:
             }
             for method in methods
         ],
+        "left_out": [[str(x) for x in one] for one in held.get("left_out", ()) if len(one) == 2],
         "compared": bool(likeness["changed"]),
         "randomised": bool(likeness["control"]),
     }

@@ -27,14 +27,18 @@ def measured(original: Pixels, changed: Pixels) -> Size:
                 f"the pictures are {original.dtype} {list(original.shape)} and {changed.dtype} "
                 f"{list(changed.shape)}; both must be uint8 [C, H, W] of one size, at least 1 x 1"
             )
-    apart = np.abs(changed.astype(np.int16) - original.astype(np.int16))
+    apart = np.where(changed > original, changed - original, original - changed)
+    # How many values have moved by each of 0 to 255 levels: exact, and light on large pictures.
+    counts = np.sum([np.bincount(one.ravel(), minlength=256) for one in apart], axis=0)
+    levels = np.arange(256)
+    total = int(counts @ levels)
     return Size(
-        linf=int(apart.max()),
-        l2=math.sqrt(float(np.square(apart, dtype=np.float64).sum())),
-        l1=float(apart.sum(dtype=np.int64)),
+        linf=int(counts.nonzero()[0].max()),
+        l2=math.sqrt(int(counts @ levels**2)),
+        l1=float(total),
         l0=int(apart.any(axis=0).sum()),
         pixels=original[0].size,
-        mean=float(apart.mean(dtype=np.float64)),
+        mean=total / original.size,
     )
 
 
