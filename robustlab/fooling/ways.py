@@ -101,7 +101,7 @@ def walked(
 
     The search is that of ``attack(seen, as_data(...), seed=seed, fast=fast)`` at the attack's first
     budget and first restart: of an ensemble the first stage. What it finds is the best of its
-    looks, not always the last.
+    looks, not always the last; an attack for the smallest perturbation may find it between two.
 
     Args:
         seen: the network that is searched, from the whole picture to logits.

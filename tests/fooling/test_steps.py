@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from robustlab import attack
+from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest
 from robustlab.fooling.readings import reading
 from robustlab.fooling.steps import many_steps, single_step, single_steps
@@ -151,3 +154,19 @@ def test_one_step_leaves_the_panda_but_does_not_reach_the_vulture(panda):
     assert not many.fooled[0]
     told = reading(panda.backbone, panda.read(panda.changed), 388, 23)
     assert many.target[1] == pytest.approx(told.target, rel=1e-4)
+
+
+def test_a_float64_network(case):
+    """Searched and read in its own precision."""
+    wide = Backbone(
+        copy.deepcopy(case.backbone.module).double(),
+        input_shape=case.backbone.input_shape,
+        classes=case.backbone.classes,
+        mean=case.backbone.mean,
+        std=case.backbone.std,
+    )
+    made = single_step(wide, case.original, case.label, case.target, 8)
+    # A gradient near zero may change its sign with the precision.
+    assert (made == by_hand(case, case.target, 8)).mean() > 0.99
+    table = many_steps(wide, case.original, case.label, case.target, levels=(20,))
+    assert table.at_target.all()

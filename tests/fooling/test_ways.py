@@ -87,7 +87,7 @@ def agrees(found, case, walk):
     noted = noted_by(found)
     same = np.allclose(walk.way.target[:-1], noted[: len(walk.way.at) - 1], rtol=1e-4)
     best = walk.rows.index(int(walk.way.target.argmax()))
-    nearest = np.rint(found.images[0, 0] * 255.0).astype(np.uint8)
+    nearest = np.rint(found.images[0, 0].astype(float) * 255).astype(np.uint8)
     return same and bool((walk.pictures[best] == nearest).all())
 
 
@@ -110,6 +110,27 @@ def test_other_searches_die(case, settings, more):
     found = attack_of(case)(case.backbone, case.data, seed=2, fast=True)
     walk = search(case, attack_of(case, **settings), **{"seed": 2, **more})
     assert not agrees(found, case, walk)
+
+
+OTHERS = [
+    ("pgd", "l2", "2"),
+    ("apgd", "linf", "20/255"),
+    ("bim", "l1", "20"),
+    ("mifgsm", "linf", "20/255"),
+    ("sigma_zero", "l0", "30px"),
+]
+
+
+@pytest.mark.parametrize(("name", "norm", "eps"), OTHERS)
+def test_what_other_attacks_find_is_among_their_looks(case, name, norm, eps):
+    settings = {"norm": norm, "eps": eps, "early_exit": False, "target": case.target}
+    attack = resolve(name).obj(**settings)
+    found = attack(case.backbone, case.data, seed=4)
+    walk = search(case, attack, seed=4, keep=500)
+    nearest = np.rint(found.images[0, 0].astype(float) * 255).astype(np.uint8)
+    assert found.moved[0, 0] or found.verified[0, 0]
+    assert any((pixels == nearest).all() for pixels in walk.pictures)
+    assert (nearest != case.original).any()
 
 
 def test_pictures_are_what_was_looked_at(case):

@@ -111,7 +111,7 @@ def transfer(fooled: Fooled) -> dict[str, Any] | None:
     held = fooled.transfer
     if not held:
         return None
-    able = [one for one in held if one.before.top[0][1] == fooled.label]
+    able = [one for one in held if _sees(fooled, one)]
     lost = [one for one in able if one.fooled]
     hit = [one for one in able if one.at_target]
     return {
@@ -163,10 +163,16 @@ def _carried(
     return said
 
 
+def _sees(fooled: Fooled, one: Answer) -> bool:
+    """Whether it sees in the original what the first network did; its names may be others."""
+    _, name, likeliest = one.before.top[0]
+    return name == fooled.label or math.isclose(likeliest, one.before.label, rel_tol=1e-9)
+
+
 def _row(fooled: Fooled, one: Answer) -> dict[str, Any]:
-    if one.before.top[0][1] != fooled.label:
+    if not _sees(fooled, one):
         state, word = "", f"does not say {quoted(fooled.label)} of the original"
-    elif one.at_target:
+    elif one.at_target and fooled.target is not None:
         state, word = "hit", "fooled, at target"
     elif one.fooled:
         state, word = "left", "fooled" if fooled.target is None else "fooled, not at target"

@@ -25,7 +25,11 @@ def belief(found: Finding) -> dict[str, Any]:
     else:
         title = f"All {count(len(checks), 'check')} hold"
     if not found.reached and found.fooled.checks:
-        title += ", and the network was not brought to what was asked"
+        title = (
+            f"{title}, and the network was not brought to what was asked"
+            if failed
+            else "The checks say yes, the reading says no: do not believe this page"
+        )
     levels = [("green", "✓", "holds") if one.passed else ("red", "✕", "failed") for one in checks]
     lines = [
         {"level": level, "sign": sign, "word": word, "question": c.question, "found": c.found}

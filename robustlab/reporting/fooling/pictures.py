@@ -85,15 +85,16 @@ def _shown(original: Pixels, changed: Pixels, corner: tuple[int, int] | None = N
 
 
 def _reduced(original: Pixels, changed: Pixels, every: int) -> Shown:
-    moved, factor = magnified(original, changed)
+    thinned = original[:, ::every, ::every], changed[:, ::every, ::every]
+    moved, factor = magnified(*thinned)
     small = reduced(original, every)
     height, width = small.shape[:2]
     return Shown(
         data_uri(small),
-        data_uri(moved[::every, ::every]),
+        data_uri(moved),
         data_uri(reduced(changed, every)),
         factor,
-        _largest(original, changed) > _ENDS,
+        _largest(*thinned) > _ENDS,
         width,
         height,
         every,

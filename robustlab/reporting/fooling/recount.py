@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
 from robustlab.errors import BadRequest
-from robustlab.fooled import Check, Fooled, Pixels, Size
+from robustlab.fooled import Check, Fooled, Pixels, Reading, Size
 from robustlab.reporting.fooling.words import budget, count, number
 from robustlab.units import eps_value
 
@@ -26,14 +27,18 @@ def measured(original: Pixels, changed: Pixels) -> Size:
                 f"the pictures are {original.dtype} {list(original.shape)} and {changed.dtype} "
                 f"{list(changed.shape)}; both must be uint8 [C, H, W] of one size, at least 1 x 1"
             )
-    apart = np.abs(changed.astype(np.int16) - original.astype(np.int16))
+    apart = np.where(changed > original, changed - original, original - changed)
+    # How many values have moved by each of 0 to 255 levels: exact, and light on large pictures.
+    counts = np.sum([np.bincount(one.ravel(), minlength=256) for one in apart], axis=0)
+    levels = np.arange(256)
+    total = int(counts @ levels)
     return Size(
-        linf=int(apart.max()),
-        l2=math.sqrt(float(np.square(apart, dtype=np.float64).sum())),
-        l1=float(apart.sum(dtype=np.int64)),
+        linf=int(counts.nonzero()[0].max()),
+        l2=math.sqrt(int(counts @ levels**2)),
+        l1=float(total),
         l0=int(apart.any(axis=0).sum()),
         pixels=original[0].size,
-        mean=float(apart.mean(dtype=np.float64)),
+        mean=total / original.size,
     )
 
 
@@ -41,6 +46,7 @@ def recounted(fooled: Fooled) -> list[Check]:
     """What the page itself found: sizes as told, within the budget, readings that fit together."""
     found = measured(fooled.original, fooled.changed)
     checks = [_sizes(fooled, found), _budget(fooled, found), _smallest(fooled), _names(fooled)]
+    checks += [_reading("original", fooled.before), _reading("changed picture", fooled.after)]
     return [one for one in checks if one is not None]
 
 
@@ -101,3 +107,14 @@ def _names(fooled: Fooled) -> Check | None:
         False,
         f"told is “{fooled.label}”, read was “{fooled.before.top[0][1]}”",
     )
+
+
+def _reading(name: str, one: Reading) -> Check | None:
+    """Only where it fails: the likeliest must come first, and shares cannot exceed the whole."""
+    found = [p for _, _, p in one.top]
+    falling = all(a >= b for a, b in pairwise(found))
+    whole = all(0.0 <= p <= 1.0 for p in found) and sum(found) <= 1.0 + 1e-3
+    if falling and whole:
+        return None
+    told = ", ".join(f"{p:.4g}" for p in found)
+    return Check(f"Are the probabilities of the {name} probabilities?", False, f"told are {told}")

@@ -1,4 +1,4 @@
-"""Inside the network: the pair followed from layer to layer, and what speaks for the classes."""
+"""Inside the network: the two pictures followed from layer to layer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from numpy.typing import NDArray
 
 from robustlab.fooled import Fooled
 from robustlab.reporting.fooling.charts import evenly
-from robustlab.reporting.fooling.words import number, plain_name, quoted
+from robustlab.reporting.fooling.words import number, plain_name
 from robustlab.reporting.palette import COLOURS
-from robustlab.reporting.pixels import data_uri
 from robustlab.reporting.svg import INK, MUTED, RULE, canvas, inline
 from robustlab.verdict import code
 
-__all__ = ["maps", "trace"]
+__all__ = ["trace"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
 WIDTHS = {"wide": (880, 30, 24), "narrow": (370, 12, 13)}  # page pixels, named layers, letters
 HEIGHTS = (210, 140, 170)
 DASHES = {"gaussian": "--", "sign": "-.", "permuted": ":"}
-SIDE = 128  # pixels of a map in the page, at most
-SIDES = ("clean", "changed", "control")
 NONE = 2.0  # where "no number of channels" is drawn: above all
 
 
@@ -37,7 +34,7 @@ def trace(fooled: Fooled) -> dict[str, Any] | None:
     names = [plain_name(str(x)) for x in arrays["layers"]]
     lines = _lines(arrays)
     return {
-        "title": _grown(names, np.asarray(arrays["amplification"], dtype=float)),
+        "title": _grown(names, arrays),
         "drawing": {kind: _draw(names, lines, kind) for kind in WIDTHS},
         "restored": "restoring" in lines,
         "controls": [plain_name(name) for name in lines if name not in (*_OWN, *_RANDOM)],
@@ -81,17 +78,22 @@ def _share(counts: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[n
     return np.where(counts < 0, np.inf, np.where(counts == 0, np.nan, share))
 
 
-def _grown(names: Sequence[str], far: NDArray[np.float64]) -> str:
+def _grown(names: Sequence[str], arrays: Arrays) -> str:
+    """Where it is largest, beside the largest of the random changes there."""
+    far = np.asarray(arrays["amplification"], dtype=float)
     held = np.where(np.isfinite(far), far, -1.0)
     if (held < 0).all():
         return "The pair was followed, but nothing was measured"
     most = int(held.argmax())
     if held[most] <= 1:
         return "At no layer are the pictures further apart, relatively, than at the input"
-    return (
-        f"Relative to the input, the difference has grown {number(round(held[most], 1))} times at "
-        f"{code(names[most])}, where it is largest"
-    )
+    grown = number(round(float(held[most]), 1))
+    said = f"At {code(names[most])} the difference has grown {grown} times, relative to the input"
+    others = np.asarray(arrays.get("control_amplification", np.empty((0, len(far)))), dtype=float)
+    if not len(others) or not np.isfinite(others[:, most]).any():
+        return said
+    chance = number(round(float(np.nanmax(others[:, most])), 1))
+    return f"{said}; random changes of the same size {chance} times at most"
 
 
 def _draw(names: Sequence[str], lines: Mapping[str, NDArray[np.float64]], kind: str) -> Any:
@@ -175,73 +177,3 @@ def _scale(axes: Any, key: str) -> None:
     axes.set_yticks(held, [shown[v] for v in held])
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
-
-
-def maps(fooled: Fooled) -> dict[str, Any] | None:
-    """What speaks for the class that is said; None where it was not asked."""
-    held = fooled.maps
-    methods = [k.removeprefix("clean_") for k in held if k.startswith("clean_")]
-    methods = [m for m in methods if f"changed_{m}" in held]
-    if not methods:
-        return None
-    sides = [side for side in SIDES if all(f"{side}_{m}" in held for m in methods)]
-    likeness = {k: _likeness(held, k) for k in ("changed", "control")}
-    return {
-        "title": _moved(likeness["changed"], fooled),
-        "sides": sides,
-        "rows": [
-            {
-                "name": method,
-                "pictures": [data_uri(_picture(held[f"{side}_{method}"])) for side in sides],
-                "changed": _signed(likeness["changed"].get(method)),
-                "control": _signed(likeness["control"].get(method)),
-            }
-            for method in methods
-        ],
-        "compared": bool(likeness["changed"]),
-        "randomised": bool(likeness["control"]),
-    }
-
-
-def _likeness(held: Arrays, side: str) -> dict[str, float]:
-    values = held.get(f"{side}_likeness")
-    if values is None or "methods" not in held:
-        return {}
-    names = [str(m) for m in held["methods"]]
-    return dict(zip(names, np.asarray(values, dtype=float).tolist(), strict=False))
-
-
-def _signed(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:+.2f}".replace("-", "\u2212") if math.isfinite(value) else "not defined"
-
-
-def _moved(likeness: Mapping[str, float], fooled: Fooled) -> str:
-    held = {m: v for m, v in likeness.items() if math.isfinite(v)}
-    if not held:
-        first, then = fooled.before.top[0][1], fooled.after.top[0][1]
-        return f"What speaks for {quoted(first)} before, and for {quoted(then)} after"
-    most, least = max(held, key=lambda m: held[m]), min(held, key=lambda m: held[m])
-    if most == least:
-        return f"{code(most)} correlates {_signed(held[most])} between the two pictures"
-    return (
-        f"Between the two pictures {code(most)} changes least (rank correlation "
-        f"{_signed(held[most])}), {code(least)} most ({_signed(held[least])})"
-    )
-
-
-def _picture(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """A map [C, H, W] summed over its channels: grey is zero, bright speaks for the class.
-
-    The scale ends at the 99th percentile of magnitudes, so that a few values do not hide the rest.
-    """
-    flat = np.nan_to_num(
-        np.asarray(values, dtype=float).reshape(-1, *values.shape[-2:]).sum(axis=0)
-    )
-    every = max(1, math.ceil(max(flat.shape) / SIDE))
-    height, width = (side // every * every for side in flat.shape)
-    blocks = flat[:height, :width].reshape(height // every, every, width // every, every)
-    small = blocks.mean(axis=(1, 3))
-    end = float(np.quantile(np.abs(small), 0.99)) or float(np.abs(small).max()) or 1.0
-    return np.asarray((128 + 127 * np.clip(small / end, -1, 1)).round(), dtype=np.uint8)
