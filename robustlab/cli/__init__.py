@@ -1,7 +1,8 @@
 """``robustlab VERB SUBJECT [options]``: results on stdout, progress on stderr.
 
 Exit codes:
-0 done, 2 bad request (nothing ran), 3 no verdict (cells failed or are missing), 130 interrupted.
+0 done, 1 not fooled (`fool` alone), 2 bad request (nothing ran), 3 no verdict (cells failed or are
+missing), 130 interrupted.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ def _least(one: Fooled) -> str:
 
 
 def _print(found: Fooled) -> None:
-    click.echo(f"{found.network} looks at {found.picture}: {found.sight}")
+    click.echo(found.source)
+    click.echo(f"{found.network} looks at it: {found.sight}")
     click.echo(f"before: {_top(found.before)}")
     click.echo(f"after:  {_top(found.after)}")
     for check in found.checks:

@@ -30,7 +30,6 @@ from robustlab.fooling.ways import Walked, straight_line, walked
 __all__ = ["WAY", "gathered"]
 
 WAY = "way.png"
-_LAYERS = 8  # of the depth trace, which takes the most time: 1 s each for 224 pixels
 
 Other = tuple[Backbone, Read]  # a network, and how it reads a picture
 Clock = Callable[[str], AbstractContextManager[None]]
@@ -76,8 +75,7 @@ def gathered(
     found["steps"] = part("single step against many", partial(_steps, scene, asked))
     found["survival"] = part("survival", partial(survival, *mine, *pair, *goal))
     found["transfer"] = part("transfer", partial(_transfer, scene, others, pair))
-    settings: dict[str, Any] = {"seed": scene.seed, "layers": _LAYERS, "draws": 1}
-    found["trace"] = part("depth trace", partial(depth_trace, *mine, *pair, **settings))
+    found["trace"] = part("depth trace", partial(depth_trace, *mine, *pair, seed=scene.seed))
     found["maps"] = part("attribution", partial(attribution, *mine, *pair, seed=scene.seed))
     kept = {name: value for name, value in found.items() if value is not None}
     return {**kept, "notes": (*fooled.notes, *notes)}

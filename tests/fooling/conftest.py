@@ -68,3 +68,26 @@ def panda():
         data=one,
         found=found,
     )
+
+
+@pytest.fixture(scope="session")
+def lenet():
+    """A shipped network that knows digits of 32 pixels."""
+    from robustlab.backbones import load_backbone
+
+    return load_backbone("lenet5-max@digits")
+
+
+@pytest.fixture
+def larger(tmp_path):
+    """The file of a digit in a larger picture, where resize and crop have something to do."""
+    from robustlab.fooling.pictures import from_data
+
+    def made(height=44, width=61):
+        digit = Image.fromarray(from_data("digits:test#3").pixels[0])
+        whole = np.zeros((height, width), np.uint8)
+        whole[2:42, 10:50] = np.asarray(digit.resize((40, 40), Image.Resampling.BICUBIC))
+        Image.fromarray(whole).save(tmp_path / "picture.png")
+        return tmp_path / "picture.png"
+
+    return made

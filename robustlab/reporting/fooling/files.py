@@ -17,7 +17,7 @@ from robustlab.reporting.pixels import magnified, png
 
 __all__ = ["figures", "write_told"]
 
-_PIXELS = ("original", "changed", "smallest_changed", "trace", "maps")  # files of their own
+_PIXELS = ("original", "changed", "smallest_changed", "maps")  # files of their own, or on the page
 
 
 def write_told(fooled: Fooled, folder: Path) -> None:
