@@ -93,22 +93,38 @@ def fool_one(
     with clock("search"):
         say(f"searching with {asked.name} at {asked.budget.text}")
         found = scene.search(asked, asked.budget.text)
-    original, changed = folder / "original.png", folder / "fooled.png"
     prepare(folder)
     with clock("checks"):
-        write_picture(original, scene.pixels)
-        write_picture(changed, found.pixels)
-        checks = check_file(original, changed, scene, sight, asked, found)
-    least, tries = None, 0
-    if all(one.passed for one in checks):
+        fooled = _checked(picture, request, scene, sight, asked, found, folder)
+    tries = 0
+    if fooled.succeeded:
         with clock("smallest"):
             say("looking for the smallest eps that works at 8 bits")
             least, tries = smallest(scene, asked, found)
-            write_picture(folder / "smallest.png", least.pixels)
-    shown = load_png(changed).pixels
-    before = reading(backbone, scene.read(load_png(original).pixels), scene.label, scene.target)
-    after = reading(backbone, scene.read(shown), scene.label, scene.target)
-    fooled = Fooled(
+            fooled = replace(fooled, **_smallest(scene, least, folder))
+    if evidence:
+        fooled = replace(fooled, **gathered(scene, asked, fooled, looking, folder, clock, say))
+    facts = _facts(scene, found, tries, clock, command, folder)
+    return replace(fooled, facts=facts), folder
+
+
+def _checked(
+    picture: Picture,
+    request: Request,
+    scene: Scene,
+    sight: Sight,
+    asked: Asked,
+    found: Candidate,
+    folder: Path,
+) -> Fooled:
+    """Both pictures written, read back and checked; what is said is of the files."""
+    original, changed = folder / "original.png", folder / "fooled.png"
+    write_picture(original, scene.pixels)
+    write_picture(changed, found.pixels)
+    checks = check_file(original, changed, scene, sight, asked, found)
+    clean, shown = load_png(original).pixels, load_png(changed).pixels
+    backbone, goal = scene.backbone, (scene.label, scene.target)
+    return Fooled(
         picture=picture.name,
         source=picture.source,
         network=backbone.name,
@@ -120,21 +136,26 @@ def fool_one(
         eps=asked.budget.text,
         seed=request.seed,
         label=backbone.classes[scene.label],
-        target=target,
-        original=scene.pixels,
+        target=None if scene.target is None else backbone.classes[scene.target],
+        original=clean,
         changed=shown,
-        before=before,
-        after=after,
+        before=reading(backbone, scene.read(clean), *goal),
+        after=reading(backbone, scene.read(shown), *goal),
         checks=checks,
-        size=measure(shown, scene.pixels),
-        smallest=None if least is None else measure(least.pixels, scene.pixels),
-        smallest_changed=None if least is None else load_png(folder / "smallest.png").pixels,
+        size=measure(shown, clean),
         notes=_notes(asked),
     )
-    if evidence:
-        fooled = replace(fooled, **gathered(scene, asked, fooled, looking, folder, clock, say))
-    facts = _facts(scene, found, tries, clock, command, folder)
-    return replace(fooled, facts=facts), folder
+
+
+def _smallest(scene: Scene, least: Candidate, folder: Path) -> dict[str, Any]:
+    """The smallest picture written and read back; nothing where its file does not do it."""
+    file = folder / "smallest.png"
+    write_picture(file, least.pixels)
+    shown = load_png(file).pixels
+    if not scene.hits(scene.chances(shown)):
+        file.unlink()
+        return {}
+    return {"smallest": measure(shown, scene.pixels), "smallest_changed": shown}
 
 
 def _looking(
