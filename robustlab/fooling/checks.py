@@ -169,9 +169,11 @@ def _in_float64(scene: Scene, x: NDArray[np.float32]) -> Logits | None:
 
 def _borne_out(hit: bool, found: Candidate) -> Check:
     said = found.claimed or found.believed
-    told = f"the search {'believed it had succeeded' if said else 'had given up'}; the file "
-    return Check(
-        "Does the file bear out what the search believed of its own numbers?",
-        hit or not said,
-        told + ("does it" if hit else "does not"),
-    )
+    told = {
+        (True, True): "the search believed that it had succeeded, and the file shows it",
+        (True, False): "the search believed that it had succeeded, and the file does not show it",
+        (False, True): "the search did not believe that it had succeeded, but the file shows it",
+        (False, False): "the search did not believe that it had succeeded, and it had not",
+    }
+    question = "Does the file bear out what the search believed of its own numbers?"
+    return Check(question, hit or not said, told[said, hit])

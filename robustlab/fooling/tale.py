@@ -128,7 +128,7 @@ def _checked(
         picture=picture.name,
         source=picture.source,
         network=backbone.name,
-        sight=sight.told,
+        sight=_sight_told(backbone, request),
         on=request.on,
         attack=asked.name,
         params=dict(asked.params),
@@ -145,6 +145,13 @@ def _checked(
         size=measure(shown, clean),
         notes=_notes(asked),
     )
+
+
+def _sight_told(backbone: Backbone, request: Request) -> str:
+    told = sight_of(backbone, request.resize).told
+    if request.on == "crop":
+        return f"the picture as it is, without a resize; it was made so: {told}"
+    return told
 
 
 def _smallest(scene: Scene, least: Candidate, folder: Path) -> dict[str, Any]:

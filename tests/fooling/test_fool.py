@@ -123,6 +123,7 @@ def test_on_the_crop(tmp_path, lenet, larger):
     assert found.succeeded
     assert found.changed.shape == (1, 32, 32)
     # The file is the network's image: nothing is resized any more.
+    assert "without a resize" in found.sight
     chances = lenet(found.changed[None].astype(np.float32) / 255).softmax(dim=1)[0]
     assert float(chances.max()) == pytest.approx(found.after.top[0][2], abs=1e-6)
 
