@@ -56,7 +56,7 @@ PROVEN = {
     ),
     "file": (
         {"network": "file:/a/b.safetensors#torchvision:squeezenet1_1", "eps": "0.004"},
-        "At eps 0.004 `torchvision:squeezenet1_1` takes this “giant panda” for a “vulture”: 97.3 %",
+        "At eps 0.004 `squeezenet1_1` takes this “giant panda” for a “vulture”: 97.3 %",
     ),
 }
 DOUBTED = {

@@ -91,7 +91,7 @@ def test_how_far_it_holds(case):
 def test_a_change_that_changes_nothing_is_no_test():
     fooled = make.make()
     one = curve([1, 0, 0], first=0)
-    one.label[0], one.target[0] = fooled.after.label, fooled.after.target
+    one.label[0], one.target[0] = fooled.after.label * (1 + 1e-5), fooled.after.target * (1 - 1e-5)
     told = survival(make.make(survival=(one,)))
     assert told["figures"][0]["sentence"] == "Does not hold at 1 px, the mildest tried."
     assert told["title"] == "It survives none of 1 change, not even at the mildest tried"
@@ -102,6 +102,11 @@ def test_what_it_survives_is_named():
     assert survival(make.make(survival=held))["title"] == (
         "It survives x at every value tried and y to 0.5 px; not the mildest of 1 other"
     )
+
+
+def test_what_never_did_it_survives_nothing():
+    held = {"survival": (curve([1, 1]),), "after": make.reading(make.SEEN)}
+    assert "nothing to survive" in survival(make.make(**held))["title"]
 
 
 def test_controls_that_fool_are_told():

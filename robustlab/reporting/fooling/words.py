@@ -39,9 +39,12 @@ def quoted(name: str) -> str:
 
 
 def network_name(name: str) -> str:
-    """How sentences call a network: of a file with its builder the builder, else all of it."""
-    file, hash_, builder = name.partition("#")
-    return plain_name(builder if hash_ and builder and file.startswith("file:") else name)
+    """How sentences call a network: of a file with its builder the builder, without its source."""
+    file, _, builder = name.partition("#")
+    short = builder if builder and file.startswith("file:") else name
+    for source in ("torchvision:", "timm:"):
+        short = short.removeprefix(source) or short
+    return plain_name(short)
 
 
 def a(name: str) -> str:
