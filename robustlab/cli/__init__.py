@@ -1,7 +1,8 @@
 """``robustlab VERB SUBJECT [options]``: results on stdout, progress on stderr.
 
 Exit codes:
-0 done, 2 bad request (nothing ran), 3 no verdict (cells failed or are missing), 130 interrupted.
+0 done, 1 not fooled (`fool` alone), 2 bad request (nothing ran), 3 no verdict (cells failed or are
+missing), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import click
 
 from robustlab import __version__
+from robustlab.cli.fool import fool
 from robustlab.cli.listing import list_
 from robustlab.cli.looking import doctor, show
 from robustlab.cli.running import check, report, run
@@ -32,7 +34,7 @@ def robustlab() -> None:
     """
 
 
-for command in (run, report, view, list_, show, check, train, twins, doctor):
+for command in (run, report, fool, view, list_, show, check, train, twins, doctor):
     robustlab.add_command(command)
 
 

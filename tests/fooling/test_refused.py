@@ -1,0 +1,103 @@
+"""Bad requests are told, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import nn
+
+import robustlab
+from robustlab.errors import BadRequest
+from robustlab.fooling.keeping import write_picture
+
+pytestmark = pytest.mark.usefixtures("forget", "one_thread")
+
+fool = partial(robustlab.fool, evidence=False)
+DIGIT = "digits:test#3"  # a six
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"target": "6"}, "takes the picture for '6' already"),
+        ({"target": "eight"}, "unknown target 'eight'"),
+        ({"eps": 0}, "no 8-bit picture can hold it; the least is 1/255"),
+        ({"eps": "0.5/255"}, "less than one grey level"),
+        ({"eps": "x"}, "eps 'x' is not a number"),
+        ({"eps": 4}, "did you mean '4/255'?"),
+        ({"eps": "0.5", "attack": "pgd?norm=l0"}, "no whole number of pixels"),
+        ({"attack": "clean"}, "'clean' is a probe, no attack"),
+        ({"attack": "square"}, "knows 'score', no gradient"),
+        ({"attack": "noise"}, "no gradient"),
+        ({"attack": "transfer?surrogates=mlp@digits"}, "no gradient"),
+        ({"attack": "universal"}, "learns from a set of images"),
+        ({"attack": "pgdd"}, "did you mean 'pgd'?"),
+        ({"attack": "pgd?step=3"}, "did you mean 'steps'?"),
+        ({"attack": "pgd?eps=3"}, "--eps"),
+        ({"attack": "spatial"}, ""),
+        ({"on": "frame"}, "unknown --on 'frame'"),
+        ({"resize": "hole"}, "or 'whole'"),
+        ({"picture": "digits:test#999"}, "write digits:test#0 to digits:test#359"),
+        ({"picture": "nose"}, "there is no file 'nose'"),
+        ({"picture": "."}, "is a folder"),
+        ({"backbone": "lenet6@digits"}, "did you mean"),
+        ({"backbone": "file:nowhere.safetensors#lenet5"}, "there is no file"),
+    ],
+)
+def test_bad_requests(tmp_path, lenet, changes, told):
+    asked = {"picture": DIGIT, "backbone": lenet, "eps": 0.2, "out": tmp_path / "a", **changes}
+    with pytest.raises(BadRequest) as error:
+        fool(asked.pop("picture"), **asked)
+    assert told in str(error.value)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_corrupted_weight_file(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{broken")
+    with pytest.raises(BadRequest, match="damaged or cut-off"):
+        fool(DIGIT, backbone=f"file:{tmp_path}/w.safetensors#lenet5", out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_pictures_of_the_users_own_are_not_written_over(tmp_path, lenet):
+    write_picture(tmp_path / "original.png", np.zeros((1, 4, 4), np.uint8))
+    before = (tmp_path / "original.png").read_bytes()
+    with pytest.raises(BadRequest, match=r"original\.png, which was not written by robustlab fool"):
+        fool(DIGIT, target=8, backbone=lenet, eps=0.2, out=tmp_path)
+    assert (tmp_path / "original.png").read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["original.png"]
+
+
+def test_again_into_the_same_folder(tmp_path, lenet):
+    """What is stale goes, what is another's stays."""
+    fool(DIGIT, target=8, backbone=lenet, eps=0.2, out=tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    fool(DIGIT, target=1, backbone=lenet, eps="1/255", out=tmp_path)
+    assert not (tmp_path / "smallest.png").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert json.loads((tmp_path / "fooled.json").read_text())["succeeded"] is False
+
+
+def test_a_network_without_gradients_leaves_nothing(tmp_path, lenet):
+    class Cut(nn.Module):
+        def forward(self, x):
+            return lenet.network((x * 16).round() / 16)
+
+    cut = robustlab.Backbone(Cut().eval(), input_shape=(1, 32, 32), classes=10)
+    try:
+        found = fool(DIGIT, target=8, backbone=cut, eps=0.2, out=tmp_path / "a")
+    except BadRequest:
+        assert not (tmp_path / "a").exists()
+    else:
+        assert not found.succeeded
+
+
+def test_too_large_to_attack_as_a_whole(tmp_path, lenet):
+    Image.new("L", (5000, 4000)).save(tmp_path / "a.png")
+    with pytest.raises(BadRequest, match="--on crop"):
+        fool(tmp_path / "a.png", backbone=lenet, eps=0.2, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
