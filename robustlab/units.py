@@ -100,7 +100,10 @@ def eps_value(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    return float(Fraction(text)) if "/" in text else float(text)
+    if "/" not in text:
+        return float(text)
+    above, below = text.split("/")  # 0.5/255 is half a grey level
+    return float(Fraction(above) / Fraction(below))
 
 
 def _written(text: str, norm: str) -> str:

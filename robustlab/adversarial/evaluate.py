@@ -23,6 +23,7 @@ from robustlab.adversarial.found import Found, allocate
 from robustlab.adversarial.images import exact_kernels, load_pixels, working_dtype
 from robustlab.adversarial.learning import Course, Learned
 from robustlab.adversarial.lessons import learn_all
+from robustlab.adversarial.losses import TOP5_FROM
 from robustlab.adversarial.threats import choose_targets
 from robustlab.adversarial.verification import Judge
 from robustlab.adversarial.ways import told, ways_of
@@ -89,7 +90,7 @@ def evaluate(
 def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
     n, k, stages = len(data), len(budgets), attack.stages()
     dtype = np.float64 if working_dtype(backbone) == torch.float64 else np.float32
-    turned = attack.norm == SPATIAL
+    turned, ranked = attack.norm == SPATIAL, len(backbone.classes) >= TOP5_FROM
     return Found(
         norm=attack.norm,
         eps=tuple(budget.text for budget in budgets),
@@ -128,6 +129,9 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
         invalid=np.zeros(n, bool),
         pose=np.full((k, n, 3), np.nan) if turned else None,
         pose_8bit=np.full((k, n, 3), np.nan) if turned else None,
+        clean_top5=np.zeros(n, bool) if ranked else None,
+        top5=np.zeros((k, n), bool) if ranked else None,
+        top5_8bit=np.zeros((k, n), bool) if ranked else None,
     )
 
 
