@@ -33,7 +33,7 @@ from robustlab.randomness import SampleRandom
 from robustlab.seeding import seeded
 from robustlab.units import SPATIAL, Budget
 
-__all__ = ["BATCH", "evaluate"]
+__all__ = ["BATCH", "blank", "evaluate", "load_batch"]
 
 BATCH = 128
 
@@ -67,7 +67,7 @@ def evaluate(
     check_surrogates(attack, backbone, borrowed)
     judge = Judge(backbone.network, backbone.dtype, attack.eot)
     ways = ways_of(attack.stages(), backbone, borrowed, fast=fast, precision=precision)
-    found = _empty(attack, budgets, backbone, data)
+    found = blank(attack, budgets, backbone, data)
     if any(way.first for stage in ways for way in stage):
         found.quick = np.zeros(found.verified.shape, bool)
     with exact_kernels(), seeded(seed):  # a random network draws from the global generator
@@ -79,7 +79,7 @@ def evaluate(
             learned = learn_all(attack, budgets, course, data, borrowed, found)
         for first in range(0, len(data), batch):
             rows = np.arange(first, min(first + batch, len(data)))
-            images = _load(attack, backbone, judge, data, rows, seed)
+            images = load_batch(attack, backbone, judge, data, rows, seed)
             Batch(attack, budgets, ways, judge, images, seed, found, rows, learned).run()
         case = Case(attack, found, backbone, data, judge, tuple(b.value for b in budgets))
         found.findings = examine_attack(case)
@@ -87,7 +87,8 @@ def evaluate(
     return found
 
 
-def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
+def blank(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
+    """A result in which nothing is found yet."""
     n, k, stages = len(data), len(budgets), attack.stages()
     dtype = np.float64 if working_dtype(backbone) == torch.float64 else np.float32
     turned, ranked = attack.norm == SPATIAL, len(backbone.classes) >= TOP5_FROM
@@ -135,15 +136,24 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
     )
 
 
-def _load(
-    attack: Attacker, backbone: Backbone, judge: Judge, data: Data, rows: Array, seed: int
+def load_batch(
+    attack: Attacker,
+    backbone: Backbone,
+    judge: Judge,
+    data: Data,
+    rows: Array,
+    seed: int,
+    targets: Array | None = None,
 ) -> Images:
+    """Some rows on the device. ``targets``, int [rows]: a class for each, instead of the rule."""
     x, pixels = load_pixels(data, rows, backbone)
     y = torch.from_numpy(data.labels[rows]).to(backbone.device)
     ids = tuple(data.ids[row] for row in rows)
     logits = judge.logits(x)
     target = None
-    if attack.target is not None:
+    if targets is not None:
+        target = torch.from_numpy(targets).to(backbone.device)
+    elif attack.target is not None:
         random = SampleRandom(seed, ids, "target")
         target = choose_targets(attack.target, y, logits, backbone.classes, random)
     return Images(ids, x, pixels, y, logits, target)
