@@ -21,6 +21,7 @@ from robustlab.binding import bind
 from robustlab.data import Data
 from robustlab.errors import BadRequest, choices
 from robustlab.outcome import Metric, Outcome, Picture
+from robustlab.randomness import SampleRandom
 from robustlab.registry import probe, resolve
 from robustlab.units import parse_budgets
 
@@ -34,13 +35,18 @@ def refuse(
     eps: Sequence[str],
     images: int,
     only: Sequence[str],
+    targets: int,
     batch: int,
     **params: Any,
 ) -> None:
     """Images that are not the network's or not there, budgets and counts out of range."""
     backbone.accepts(data)
     parse_budgets(list(eps), "linf")
-    for name, number, least in (("images", images, 0), ("batch", batch, 1)):
+    for name, number, least in (
+        ("images", images, 0),
+        ("targets", targets, 0),
+        ("batch", batch, 1),
+    ):
         if number < least:
             raise BadRequest(f"{name}={number} of 'reach' is below {least}")
     for name in only:
@@ -59,6 +65,7 @@ def reach(
     restarts: int = 1,
     images: int = 1,
     only: tuple[str, ...] = (),
+    targets: int = 0,
     batch: int = 16,
     seed: int = 0,
 ) -> Outcome:
@@ -69,10 +76,10 @@ def reach(
     takes for the target; what is reached at a smaller eps is reached at a larger one, and is not
     searched again. A class that was not reached may still be reachable: a lower bound.
 
-    Columns: ``measured``; ``prediction``; ``reached[eps=...]``, the share of the other classes, NaN
+    Columns: ``measured``; ``prediction``; ``reached[eps=...]``, the share of the targets, NaN
     where the image was not measured. Arrays, of m measured images and K classes: ``rows`` int64
     [m]; ``budgets`` text; ``smallest`` int16 [m, K], the place of the smallest budget that reached
-    the class in ``budgets`` as they ascend, -1 where none did, -2 for the class seen;
+    the class in ``budgets`` as they ascend, -1 where none did, -2 for the class seen, -3 for what was no target;
     ``probability`` float32 [m, K], of the target in the pixels that reached it, NaN where none did.
     Pictures: the clean ones.
 
@@ -81,6 +88,7 @@ def reach(
     restarts: random starts of each
     images: the first so many images are measured; 0: all
     only: ids of the images to measure instead
+    targets: so many of the other classes, drawn for each image, are targets; 0: all
     batch: targets at a time
     seed: with each image's id and the target it decides the random starts
     """
@@ -88,15 +96,15 @@ def reach(
     aimed = Aimed(_attack(eps, steps=steps, restarts=restarts), backbone, seed)
     texts = [b.text for b in sorted(aimed.budgets, key=lambda b: b.value)]
     classes, cost = len(backbone.classes), {"forward": 0.0, "backward": 0.0}
-    smallest = np.full((len(rows), classes), -1, np.int16)
+    smallest = np.full((len(rows), classes), -3, np.int16)
     probability = np.full((len(rows), classes), np.nan, np.float32)
     prediction = np.full(len(data), -1, np.int64)
     for place, row in enumerate(rows):
         prediction[row] = seen = _seen(aimed.judge, backbone, data, row)
         smallest[place, seen] = -2
-        for targets in _parts(np.delete(np.arange(classes), seen), batch):
-            found = aimed(_copies(data, row, seen, targets), targets)
-            smallest[place, targets], probability[place, targets] = _reached(found)
+        for part in _parts(_targets(classes, seen, targets, seed, data.ids[row]), batch):
+            found = aimed(_copies(data, row, seen, part), part)
+            smallest[place, part], probability[place, part] = _reached(found)
             cost["forward"] += float(found.forward.sum())
             cost["backward"] += float(found.backward.sum())
     samples: dict[str, Any] = {
@@ -105,7 +113,8 @@ def reach(
     }
     for index, text in enumerate(texts):
         share = np.full(len(data), np.nan)
-        share[rows] = ((smallest >= 0) & (smallest <= index)).sum(axis=1) / (classes - 1)
+        hits = ((smallest >= 0) & (smallest <= index)).sum(axis=1)
+        share[rows] = hits / (smallest >= -1).sum(axis=1)
         samples[f"reached[eps={text}]"] = share
     return Outcome(
         samples,
@@ -139,6 +148,15 @@ def _attack(eps: Sequence[str], *, steps: int, restarts: int) -> Any:
 def _seen(judge: Judge, backbone: Backbone, data: Data, row: int) -> int:
     """The class that the network sees in the clean image."""
     return int(judge.logits(load_pixels(data, [row], backbone)[0]).argmax())
+
+
+def _targets(classes: int, seen: int, many: int, seed: int, image: str) -> NDArray[np.int64]:
+    """All classes but the one seen, or as many as asked for, drawn for the image; ascending."""
+    others = np.delete(np.arange(classes), seen)
+    if not 0 < many < len(others):
+        return others
+    drawn = SampleRandom(seed, [image], "reach").uniform((classes,))[0]
+    return np.sort(others[np.argsort(drawn[others], kind="stable")[:many]])
 
 
 def _parts(targets: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -132,12 +132,26 @@ def test_a_wrong_picture_starts_from_what_is_seen(lenet: Backbone, digits: Data)
     assert np.array_equal(one.arrays["smallest"], other.arrays["smallest"])
 
 
+def test_targets_that_are_drawn(lenet: Backbone, digits: Data) -> None:
+    """They are found as among all, and others are told from those that were not reached."""
+    settings: dict[str, Any] = {"eps": EPS, "steps": STEPS, "images": 3, "batch": 4, "seed": 4}
+    whole, few = reach(lenet, digits, **settings), reach(lenet, digits, targets=3, **settings)
+    tried = few.arrays["smallest"] >= -1
+    assert tried.sum(axis=1).tolist() == [3, 3, 3]
+    assert len({tuple(row) for row in tried.tolist()}) > 1  # each image draws its own
+    assert np.array_equal(few.arrays["smallest"][tried], whole.arrays["smallest"][tried])
+    assert (few.arrays["smallest"] == -3).sum() == 3 * 6
+    hits = (few.arrays["smallest"] >= 0) & (few.arrays["smallest"] <= 1)
+    assert few.samples["reached[eps=0.2]"][:3].tolist() == (hits.sum(axis=1) / 3).tolist()
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"eps": ("8",)}, "did you mean '8/255'"),
         ({"eps": ()}, "eps is an empty list"),
         ({"images": -1}, "images=-1 of 'reach' is below 0"),
+        ({"targets": -1}, "targets=-1 of 'reach' is below 0"),
         ({"batch": 0}, "batch=0 of 'reach' is below 1"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"restarts": 0}, "restarts must be at least 1"),
@@ -145,7 +159,16 @@ def test_a_wrong_picture_starts_from_what_is_seen(lenet: Backbone, digits: Data)
     ],
 )
 def test_refused(params: dict[str, Any], message: str, lenet: Backbone, digits: Data) -> None:
-    asked = {"eps": EPS, "images": 1, "only": (), "batch": 4, "steps": 3, "restarts": 1, **params}
+    asked = {
+        "eps": EPS,
+        "images": 1,
+        "only": (),
+        "targets": 0,
+        "batch": 4,
+        "steps": 3,
+        "restarts": 1,
+        **params,
+    }
     with pytest.raises(BadRequest, match=message):
         refuse(lenet, digits, **asked)
 
