@@ -79,9 +79,9 @@ def reach(
     Columns: ``measured``; ``prediction``; ``reached[eps=...]``, the share of the targets, NaN
     where the image was not measured. Arrays, of m measured images and K classes: ``rows`` int64
     [m]; ``budgets`` text; ``smallest`` int16 [m, K], the place of the smallest budget that reached
-    the class in ``budgets`` as they ascend, -1 where none did, -2 for the class seen, -3 for what was no target;
-    ``probability`` float32 [m, K], of the target in the pixels that reached it, NaN where none did.
-    Pictures: the clean ones.
+    the class in ``budgets`` as they ascend, -1 where none did, -2 for the class seen, -3 for what
+    was no target; ``probability`` float32 [m, K], of the target in the pixels that reached it, NaN
+    where none did. Pictures: the clean ones.
 
     eps: budgets
     steps: gradient steps at each budget and target
