@@ -214,7 +214,7 @@ def check_reach(section, story):
     assert [round(r.value * r.n) for r in one.rates] == counts
     assert {r.n for r in one.rates} == {CLASSES - 1}
     assert (
-        f"as {counts[0]} of the 23 other classes at eps 3.9/255 and {counts[2]} of" in section.title
+        f"as {counts[0]} of the 23 other classes at eps 3.9/255 and {counts[2]} at" in section.title
     )
     sheet = told._sheet(one)
     uri = re.search(r'class="pixels" src="data:image/png;base64,([^"]*)"', str(section.body))[1]

@@ -104,7 +104,10 @@ def _title(story: Story, found: Sequence[Reached]) -> str:
     """The first picture at the smallest eps and at the largest."""
     one = found[0]
     told = [(one.eps[place], one.rates[place]) for place in sorted({0, len(one.eps) - 1})]
-    parts = [f"{round(r.value * r.n)} of {_others(one)} at eps {e}" for e, r in told]
+    parts = [
+        f"{round(r.value * r.n)}{'' if place else f' of {_others(one)}'} at eps {e}"
+        for place, (e, r) in enumerate(told)
+    ]
     seen = class_name(story, one.seen)
     return f"{code(one.backbone)} can be made to see one {seen} as {' and '.join(parts)}"
 
