@@ -23,7 +23,7 @@ from robustlab.data.pictures import MODES, images_in, is_image, read_picture
 from robustlab.data.query import known_options, one_of, pixels
 from robustlab.errors import BadRequest, choices
 
-__all__ = ["list_imagenet"]
+__all__ = ["class_names", "list_imagenet"]
 
 _CLASSES = 1000
 _OPTIONS = ("interpolation", "mode", "resize", "size", "split")
