@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from robustlab.data import Data as Data
     from robustlab.data import load_data as load_data
     from robustlab.doors import attack as attack
+    from robustlab.doors import fool as fool
     from robustlab.doors import list_attacks as list_attacks
     from robustlab.doors import list_backbones as list_backbones
     from robustlab.doors import list_probes as list_probes
@@ -44,6 +45,7 @@ _HOMES = {
     "Threat": "adversarial",
     "anatomy": "arithmetic",
     "attack": "doors",
+    "fool": "doors",
     "list_attacks": "doors",
     "list_backbones": "doors",
     "list_probes": "doors",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,19 @@ if TYPE_CHECKING:
     from robustlab.backbones import Backbone
     from robustlab.data import Data
     from robustlab.engines.inline import Tell
+    from robustlab.fooled import Fooled
     from robustlab.plan import Plan
 
-__all__ = ["attack", "list_attacks", "list_backbones", "list_probes", "report", "run"]
+__all__ = [
+    "attack",
+    "fool",
+    "fool_folder",
+    "list_attacks",
+    "list_backbones",
+    "list_probes",
+    "report",
+    "run",
+]
 
 
 def attack(
@@ -153,6 +163,116 @@ def plan_of(
 def report(folder: str | Path, path: str | Path | None = None) -> Path:
     """Build the page of a run directory again; torch is not imported."""
     return open_run(folder).report(path)
+
+
+def fool(
+    picture: str | Path | None = None,
+    *,
+    target: str | int | None = None,
+    backbone: Backbone | str = "torchvision:googlenet",
+    eps: str | float = "4/255",
+    attack: str = "pgd",
+    out: str | Path | None = None,
+    on: str = "picture",
+    resize: str | int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    others: Sequence[Backbone | str] | None = None,
+    evidence: bool = True,
+    command: str = "",
+    tell: Callable[[str], None] | None = None,
+) -> Fooled:
+    """Make a network see something else in one picture, write the picture, and prove it.
+
+    Args:
+        picture: a picture file, ``noise``, ``black`` or ``white``, an image of a data set as
+            ``digits:test#3``; None: a photograph that an installed package ships.
+        target: the class to reach: its name, index or WordNet id, ``"least-likely"``, ``"second"``
+            or ``"random"``; None: any class but the one seen now.
+        eps: the budget on the [0, 1] scale, as ``"4/255"``.
+        attack: a gradient attack, with parameters as ``"pgd?steps=100&norm=l2"``.
+        out: folder, ``reports/out/fool-PICTURE-TARGET`` by default; files of others in it stay.
+        on: ``"picture"``: the whole picture is changed, through the network's resize and crop;
+            ``"crop"``: what the network sees of it, saved at that size.
+        resize: the shorter side before the crop, or ``"whole"``; None: as the weights say.
+        seed: decides all randomness.
+        others: networks that are asked whether they are fooled by the same file; None: those whose
+            weights lie on this machine already, three at most.
+        evidence: gather what stands beside the picture: controls, the way, one step against many,
+            survival, transfer, depth trace, attribution. It takes most of the time.
+
+    Returns:
+        What was found; ``succeeded`` says whether every check of the file passed,
+        ``facts["folder"]`` where it lies.
+
+    Raises:
+        BadRequest: before anything is written.
+    """
+    from robustlab.backbones import load_backbone
+    from robustlab.fooling.tale import Request, fool_one, picture_of
+    from robustlab.reporting.fooling.files import write_told
+    from robustlab.runner import choose_device
+
+    request = Request(target, eps, attack, on, resize, seed)
+    place = choose_device(device)
+    network = load_backbone(backbone, device=place)
+    shown = picture_of(picture, network, request)
+    fooled, folder = fool_one(
+        shown,
+        network,
+        request,
+        None if out is None else Path(out),
+        others=None if others is None else [load_backbone(one, device=place) for one in others],
+        evidence=evidence,
+        command=command,
+        tell=tell,
+    )
+    write_told(fooled, folder)
+    return fooled
+
+
+def fool_folder(
+    folder: str | Path,
+    *,
+    backbone: Backbone | str,
+    out: str | Path | None = None,
+    device: str = "auto",
+    tell: Callable[[str], None] | None = None,
+    **asked: Any,
+) -> tuple[list[Fooled], Path]:
+    """`fool` for each picture of a folder, a folder each, and one line each in ``index.csv``.
+
+    A picture that the network takes for the target already is left out, and told.
+
+    Raises:
+        BadRequest: before anything is written: no pictures, or one that cannot be read.
+    """
+    from robustlab import atomic
+    from robustlab.backbones import load_backbone
+    from robustlab.fooling.folder import folders_of, readable
+    from robustlab.fooling.keeping import default_folder
+    from robustlab.fooling.targets import SeenAlready
+    from robustlab.reporting.fooling.index import index_of
+    from robustlab.runner import choose_device
+
+    say = tell or (lambda sentence: None)
+    pictures = readable(Path(folder))
+    network = load_backbone(backbone, device=choose_device(device))
+    named = default_folder(Path(folder).resolve().name, asked.get("target"))
+    place = Path(out) if out else named
+    found: list[Fooled] = []
+    refused: BadRequest | None = None
+    for file, inside in folders_of(pictures, place):
+        say(str(file))
+        try:
+            found.append(fool(file, backbone=network, out=inside, tell=tell, **asked))
+        except SeenAlready as error:
+            refused = error
+            say(f"left out: {error}")
+    if refused is not None and not found:
+        raise refused
+    atomic.write(place / "index.csv", index_of(found).encode())
+    return found, place
 
 
 def list_attacks() -> list[str]:

@@ -60,6 +60,7 @@ class Answer:
         fooled: the changed one is not taken for the class that was seen in the clean picture.
         at_target: it is taken for the class asked for; False where none was.
         tries, fooling, hitting: of how many draws (controls), how many fooled, how many at target.
+        lost: share of a control's absolute changes that the ends 0 and 255 cut off, over all draws.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Answer:
     tries: int = 1
     fooling: int = 0
     hitting: int = 0
+    lost: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ NAMES = [
     "Threat",
     "anatomy",
     "attack",
+    "fool",
     "list_attacks",
     "list_backbones",
     "list_probes",
@@ -36,6 +37,9 @@ NAMES = [
 SIGNATURES = {
     "anatomy": "(module_or_backbone, input_shape=(3, 224, 224))",
     "attack": "(name, backbone, data, *, eps, norm=None, seed=0, batch=None, fast=True, **params)",
+    "fool": "(picture=None, *, target=None, backbone='torchvision:googlenet', eps='4/255', "
+    "attack='pgd', out=None, on='picture', resize=None, seed=0, device='auto', others=None, "
+    "evidence=True, command='', tell=None)",
     "list_attacks": "()",
     "list_backbones": "()",
     "list_probes": "()",

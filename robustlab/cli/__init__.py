@@ -12,6 +12,7 @@ import sys
 import click
 
 from robustlab import __version__
+from robustlab.cli.fool import fool
 from robustlab.cli.listing import list_
 from robustlab.cli.looking import doctor, show
 from robustlab.cli.running import check, report, run
@@ -32,7 +33,7 @@ def robustlab() -> None:
     """
 
 
-for command in (run, report, view, list_, show, check, train, twins, doctor):
+for command in (run, report, fool, view, list_, show, check, train, twins, doctor):
     robustlab.add_command(command)
 
 

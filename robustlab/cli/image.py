@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustlab.errors import BadRequest, RobustlabError, nearest
+from robustlab.errors import BadRequest, RobustlabError
 
 if TYPE_CHECKING:
     from robustlab.backbones import Backbone
@@ -32,15 +32,7 @@ def image_of(text: str, backbone: Backbone, fit: bool) -> Data:
     """
     if Path(text).is_file():
         return _from_file(Path(text), backbone, fit)
-    source, mark, place = text.rpartition("#")
-    if mark:
-        return _from_data(source, place, text, backbone, fit)
-    beside = Path(text).parent
-    around = [one.name for one in beside.iterdir()] if beside.is_dir() else []
-    raise BadRequest(
-        f"there is no file {text!r}{nearest(Path(text).name, around)}; an image of a data set is "
-        "written with its place, as digits:test#12"
-    )
+    return _from_data(text, backbone, fit)
 
 
 def _from_file(file: Path, backbone: Backbone, fit: bool) -> Data:
@@ -101,16 +93,11 @@ def _data(pixels: NDArray[np.uint8], name: str, backbone: Backbone) -> Data:
     return Data(pixels[None], [label], list(backbone.classes), name=name, ids=[name])
 
 
-def _from_data(source: str, place: str, text: str, backbone: Backbone, fit: bool) -> Data:
-    from robustlab.data import Data, load_data
+def _from_data(text: str, backbone: Backbone, fit: bool) -> Data:
+    from robustlab.data import Data
+    from robustlab.data.place import image_at
 
-    data = load_data(source)
-    if not place.isdecimal() or int(place) >= len(data):
-        raise BadRequest(
-            f"image {text!r}: {source} has {len(data)} images; write {source}#0 to "
-            f"{source}#{len(data) - 1}"
-        )
-    one = data.subset([int(place)])
+    one = image_at(text)
     if fit and one.shape != backbone.input_shape:
         from PIL import Image
 

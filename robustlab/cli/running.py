@@ -11,7 +11,7 @@ import click
 
 from robustlab.cli.output import json_option, print_json, progress, table
 
-__all__ = ["check", "report", "run"]
+__all__ = ["check", "command_line", "report", "run"]
 
 _HEADLINES = ("clean_accuracy", "robust_accuracy", "target_success")
 _FIRST = 6  # numbers of a probe that is no attack; the page and summary() hold them all
@@ -51,7 +51,7 @@ def run(
             seed=seed,
             device=device,
             part=part,
-            command=_command(),
+            command=command_line(),
             tell=tell,
         )
     if as_json:
@@ -61,7 +61,7 @@ def run(
     return _code(found, part=part is not None)
 
 
-def _command() -> str:
+def command_line() -> str:
     """The command as the user wrote it, for the page's "how this was made"."""
     return shlex.join(["robustlab", *sys.argv[1:]])
 

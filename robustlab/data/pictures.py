@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from robustlab.errors import BadRequest
 
 __all__ = [
+    "DEEP",
     "INTERPOLATIONS",
     "MODES",
     "Crop",
@@ -28,6 +29,7 @@ __all__ = [
     "header",
     "images_in",
     "is_image",
+    "opened",
     "read_picture",
 ]
 
@@ -37,7 +39,7 @@ _EXTENSIONS = frozenset(
 INTERPOLATIONS = ("bilinear", "bicubic")
 MODES = ("L", "RGB")
 _GREY = ("1", "L", "LA")
-_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # more than 8 bits: converting would clip
+DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # more than 8 bits: converting would clip
 
 Crop = Callable[[Any], Any]  # from a Pillow image to one
 
@@ -74,8 +76,15 @@ def _is_utf8(file: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    """The file as Pillow opens it, nothing decoded yet; all that goes wrong inside is told."""
+def opened(file: Path, *, deep: bool = False) -> Iterator[Any]:
+    """The file as Pillow opens it, nothing decoded yet; all that goes wrong inside is told.
+
+    Args:
+        deep: take pixels of more than 8 bits, too.
+
+    Raises:
+        BadRequest: no readable image, a suspiciously large one, or more than 8 bits.
+    """
     from PIL import Image
 
     try:
@@ -83,7 +92,7 @@ def _opened(file: Path) -> Iterator[Any]:
             # Pillow warns from 89 megapixels on and refuses from twice as many: refuse both.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                if image.mode in _DEEP:
+                if image.mode in DEEP and not deep:
                     raise BadRequest(
                         f"{file}: pixels have more than 8 bits ({image.mode}); save it as 8-bit"
                     )
@@ -101,7 +110,7 @@ def _opened(file: Path) -> Iterator[Any]:
 
 def header(file: Path) -> tuple[bool, tuple[int, int]]:
     """(grey or not, (width, height)) as the header says; no pixel is decoded."""
-    with _opened(file) as image:
+    with opened(file) as image:
         return image.mode in _GREY and "transparency" not in image.info, image.size
 
 
@@ -111,7 +120,7 @@ def read_picture(file: Path, mode: str, crop: Crop | None) -> NDArray[np.uint8]:
     Raises:
         BadRequest: no readable 8-bit image, or a suspiciously large one.
     """
-    with _opened(file) as image:
+    with opened(file) as image:
         image.load()
         plain = image.convert("RGBA") if "transparency" in image.info else image.copy()
     if plain.mode not in MODES:

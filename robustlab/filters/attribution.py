@@ -77,9 +77,8 @@ def attribution(
     stride: between its places in pixels; 0: half its side
     seed: with each image's id it decides noise, attack and random weights
     """
-    rows = _checked(backbone, data, methods, images, pictures, samples, steps, noise)
-    side = window or max(1, min(data.shape[1:]) // 4)
-    settings = Settings(samples, noise, steps, side, stride or max(1, side // 2), 0.5, seed)
+    rows = _checked(backbone, data, methods, images, pictures)
+    settings = Settings.of(data.shape, samples, noise, steps, window, stride, seed)
     own = Explainer(backbone, backbone.network, settings)
     control = Explainer(backbone, randomised(backbone.network, seed), settings)
     first = load_pixels(data, rows[:1], backbone)[0].to(backbone.dtype)
@@ -134,9 +133,6 @@ def _checked(
     methods: Sequence[str],
     images: int,
     pictures: int,
-    samples: int,
-    steps: int,
-    noise: float,
 ) -> list[int]:
     """The rows that are measured, in an order drawn by their ids."""
     backbone.accepts(data)
@@ -145,15 +141,9 @@ def _checked(
     for name in methods:
         if list(methods).count(name) > 1:
             raise BadRequest(f"methods of 'attribution': {name!r} is given twice; leave one out")
-    for name, number, least in (
-        ("images", images, 0),
-        ("pictures", pictures, 0),
-        ("samples", samples, 1),
-        ("steps", steps, 1),
-        ("noise", noise, 0.0),
-    ):
-        if number < least:
-            raise BadRequest(f"{name}={number} of 'attribution' is below {least}")
+    for name, number in (("images", images), ("pictures", pictures)):
+        if number < 0:
+            raise BadRequest(f"{name}={number} of 'attribution' is below 0")
     drawn = SampleRandom(0, data.ids, "attribution").uniform(())
     order: list[int] = np.lexsort((np.array(data.ids), drawn)).tolist()
     return order[: images or None]

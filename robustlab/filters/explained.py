@@ -22,7 +22,7 @@ from robustlab.filters.rectified import Rule
 from robustlab.hooks import Layer, find_layers
 from robustlab.randomness import SampleRandom
 
-__all__ = ["METHODS", "Explainer", "Occluded", "occluded"]
+__all__ = ["METHODS", "Explainer", "Occluded", "Settings", "occluded"]
 
 METHODS = ("gradient", "smoothgrad", "integrated", "gradcam", "occlusion", "deconvnet", "guided")
 
@@ -38,6 +38,31 @@ class Settings:
     stride: int
     grey: float
     seed: int
+
+    @classmethod
+    def of(
+        cls,
+        shape: Sequence[int],
+        samples: int,
+        noise: float,
+        steps: int,
+        window: int,
+        stride: int,
+        seed: int,
+    ) -> Settings:
+        """Those of images (C, H, W); a window of 0 is a quarter of the image's side, a stride of 0
+        half the window's.
+
+        Raises:
+            BadRequest: a number out of range.
+        """
+        given = {"samples": (samples, 1), "steps": (steps, 1), "noise": (noise, 0.0)}
+        given |= {"window": (window, 0), "stride": (stride, 0)}
+        for name, (number, least) in given.items():
+            if number < least:
+                raise BadRequest(f"{name}={number} of 'attribution' is below {least}")
+        side = window or max(1, min(shape[1:]) // 4)
+        return cls(samples, noise, steps, side, stride or max(1, side // 2), 0.5, seed)
 
 
 class Explainer:

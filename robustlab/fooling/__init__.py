@@ -1,1 +1,1 @@
-"""One picture fooled: read, attacked through the network's own preprocessing, written, read back."""
+"""One picture fooled: attacked through the network's own preprocessing, written, read back."""

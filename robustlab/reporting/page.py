@@ -16,7 +16,8 @@ def build_page(results: Results) -> str:
     story = Story.of(results)
     sections = [section for view in VIEWS if (section := view(story)) is not None]
     sections = _led(story, sections)
-    return str(render("page.html", story, sections=sections, **frame())) + "\n"
+    contents = [(section.anchor, section.name) for section in sections]
+    return str(render("page.html", story, sections=sections, contents=contents, **frame())) + "\n"
 
 
 def _led(story: Story, sections: list[Section]) -> list[Section]:

@@ -1,1 +1,5 @@
-"""The page of one fooled picture."""
+"""One fooled picture retold as one page."""
+
+from robustlab.reporting.fooling.page import fooled_page, write_fooled
+
+__all__ = ["fooled_page", "write_fooled"]

@@ -1,0 +1,35 @@
+"""One image of a data set by its place: ``digits:test#12``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustlab.data.dataset import Data
+from robustlab.data.sources import load_data
+from robustlab.errors import BadRequest, nearest
+
+__all__ = ["image_at"]
+
+
+def image_at(text: str) -> Data:
+    """The one image, with its label and id: a data source and, behind the last ``#``, the place
+    from 0.
+
+    Raises:
+        BadRequest: no such source, a place that is not there, or a file that is not there.
+    """
+    source, mark, place = text.rpartition("#")
+    if not mark:
+        beside = Path(text).parent
+        around = [one.name for one in beside.iterdir()] if beside.is_dir() else []
+        raise BadRequest(
+            f"there is no file {text!r}{nearest(Path(text).name, around)}; an image of a data set "
+            "is written with its place, as digits:test#12"
+        )
+    data = load_data(source)
+    if not place.isdecimal() or int(place) >= len(data):
+        raise BadRequest(
+            f"image {text!r}: {source} has {len(data)} images; write {source}#0 to "
+            f"{source}#{len(data) - 1}"
+        )
+    return data.subset([int(place)])

@@ -1,0 +1,40 @@
+"""A folder of pictures: which they are, and where each one's own folder lies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustlab.fooling.keeping import check_folder, plain
+from robustlab.fooling.pictures import pictures_in, read_file
+
+__all__ = ["folders_of", "readable"]
+
+
+def readable(folder: Path) -> list[Path]:
+    """The pictures in ``folder``, each read once, one at a time, so that a broken one is told
+    before anything is written.
+
+    Raises:
+        BadRequest: there are none, or one cannot be read.
+    """
+    found = pictures_in(folder)
+    for file in found:
+        read_file(file)
+    return found
+
+
+def folders_of(pictures: Sequence[Path], place: Path) -> list[tuple[Path, Path]]:
+    """(picture, folder for it below ``place``): called like the picture; with its extension where
+    two would share a name.
+
+    Raises:
+        BadRequest: one of them cannot be used.
+    """
+    times = Counter(plain(file.stem).lower() for file in pictures)
+    names = [plain(f.stem if times[plain(f.stem).lower()] == 1 else f.name) for f in pictures]
+    found = [(file, place / name) for file, name in zip(pictures, names, strict=True)]
+    for _, inside in found:
+        check_folder(inside)
+    return found

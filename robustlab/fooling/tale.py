@@ -1,0 +1,241 @@
+"""One picture from beginning to end: read, attacked, written, read back, checked, told."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from robustlab.backbones import Backbone
+from robustlab.environment import environment
+from robustlab.errors import BadRequest, choices
+from robustlab.fooled import Fooled, Pixels
+from robustlab.fooling.asked import Asked, ask
+from robustlab.fooling.checks import check_file, load_png
+from robustlab.fooling.evidence import gathered
+from robustlab.fooling.keeping import check_folder, default_folder, prepare, write_picture
+from robustlab.fooling.others import networks_at_hand
+from robustlab.fooling.pictures import (
+    FROM_NOTHING,
+    Picture,
+    at_hand,
+    from_data,
+    from_nothing,
+    read_file,
+)
+from robustlab.fooling.readings import Read, look, reading
+from robustlab.fooling.search import Candidate, Scene, measure
+from robustlab.fooling.sight import Sight, in_full, sight_of
+from robustlab.fooling.smallest import smallest
+from robustlab.fooling.targets import choose
+from robustlab.fooling.transfer import matching
+
+__all__ = ["Request", "fool_one", "picture_of"]
+
+ON = ("picture", "crop")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of every picture; see `robustlab.fool`."""
+
+    target: str | int | None = None
+    eps: str | float = "4/255"
+    attack: str = "pgd"
+    on: str = "picture"
+    resize: str | int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.on not in ON:
+            raise BadRequest(f"unknown --on {self.on!r}{choices(self.on, ON)}")
+
+
+def fool_one(
+    picture: Picture,
+    backbone: Backbone,
+    request: Request,
+    folder: Path | None = None,
+    *,
+    others: Sequence[Backbone] | None = None,
+    evidence: bool = True,
+    command: str = "",
+    tell: Tell | None = None,
+) -> tuple[Fooled, Path]:
+    """Fool ``backbone`` with ``picture``, write what came of it, and check the file.
+
+    Args:
+        folder: where to; None: `default_folder`.
+        others: networks to show the picture to as well; None: those at hand.
+        evidence: gather what stands beside the picture: controls, ways, survival and so on.
+        tell: called with a sentence as each part begins.
+
+    Returns:
+        The tale, and the folder; it holds ``original.png``, ``fooled.png`` and, where something was
+        found, ``smallest.png``.
+
+    Raises:
+        BadRequest: before anything is written.
+    """
+    say = tell or (lambda sentence: None)
+    picture = picture.with_channels(backbone.input_shape[0], backbone.name)
+    scene, sight, asked = stage(picture, backbone, request)
+    looking = _looking(scene, request, others) if evidence else ()
+    target = None if scene.target is None else backbone.classes[scene.target]
+    folder = folder or default_folder(picture.stem, target)
+    check_folder(folder)
+    clock = Clock()
+    with clock("search"):
+        say(f"searching with {asked.name} at {asked.budget.text}")
+        found = scene.search(asked, asked.budget.text)
+    original, changed = folder / "original.png", folder / "fooled.png"
+    prepare(folder)
+    with clock("checks"):
+        write_picture(original, scene.pixels)
+        write_picture(changed, found.pixels)
+        checks = check_file(original, changed, scene, sight, asked, found)
+    least, tries = None, 0
+    if all(one.passed for one in checks):
+        with clock("smallest"):
+            say("looking for the smallest eps that works at 8 bits")
+            least, tries = smallest(scene, asked, found)
+            write_picture(folder / "smallest.png", least.pixels)
+    shown = load_png(changed).pixels
+    before = reading(backbone, scene.read(load_png(original).pixels), scene.label, scene.target)
+    after = reading(backbone, scene.read(shown), scene.label, scene.target)
+    fooled = Fooled(
+        picture=picture.name,
+        source=picture.source,
+        network=backbone.name,
+        sight=sight.told,
+        on=request.on,
+        attack=asked.name,
+        params=dict(asked.params),
+        norm=asked.norm,
+        eps=asked.budget.text,
+        seed=request.seed,
+        label=backbone.classes[scene.label],
+        target=target,
+        original=scene.pixels,
+        changed=shown,
+        before=before,
+        after=after,
+        checks=checks,
+        size=measure(shown, scene.pixels),
+        smallest=None if least is None else measure(least.pixels, scene.pixels),
+        smallest_changed=None if least is None else load_png(folder / "smallest.png").pixels,
+        notes=_notes(asked),
+    )
+    if evidence:
+        fooled = replace(fooled, **gathered(scene, asked, fooled, looking, folder, clock, say))
+    facts = _facts(scene, found, tries, clock, command, folder)
+    return replace(fooled, facts=facts), folder
+
+
+def _looking(
+    scene: Scene, request: Request, others: Sequence[Backbone] | None
+) -> tuple[tuple[Backbone, Read], ...]:
+    """Other networks, each with its own sight; one that cannot take the picture is refused."""
+    found = []
+    for one in networks_at_hand(scene.backbone) if others is None else others:
+        if one.input_shape[0] != len(scene.pixels):
+            raise BadRequest(
+                f"{one.name} takes {one.input_shape[0]} channels, the picture has "
+                f"{len(scene.pixels)}: it cannot be asked whether it is fooled, too"
+            )
+        for index in (scene.label, scene.target):
+            if index is not None:
+                matching(one, index, scene.backbone.classes)
+        sight = sight_of(one)
+        found.append((one, (in_full(sight) if request.on == "crop" else sight).read))
+    return tuple(found)
+
+
+def picture_of(asked: str | Path | None, backbone: Backbone, request: Request) -> Picture:
+    """The picture that is meant: a file, a word, an image of a data set, or one at hand.
+
+    Raises:
+        BadRequest: none of these; a folder.
+    """
+    if asked is None:
+        return at_hand()
+    text = str(asked)
+    if Path(text).is_dir():
+        raise BadRequest(f"{text} is a folder; name a picture in it")
+    if Path(text).is_file():
+        return read_file(Path(text))
+    if text in FROM_NOTHING:
+        sight = sight_of(backbone, request.resize)
+        side = (sight.height, sight.width)
+        if sight.resize is not None and request.on == "picture":
+            side = (sight.resize, sight.resize)  # so that nothing is resized
+        return from_nothing(text, sight.channels, side, request.seed)
+    return from_data(text)
+
+
+def stage(picture: Picture, backbone: Backbone, request: Request) -> tuple[Scene, Sight, Asked]:
+    """Everything that can be refused, before anything is searched or written."""
+    sight = sight_of(backbone, request.resize)
+    pixels: Pixels = picture.with_channels(sight.channels, backbone.name).pixels
+    if request.on == "crop":
+        pixels, sight = sight.levels(pixels), in_full(sight)
+    asked = ask(request.attack, request.eps, tuple(pixels.shape))
+    logits = look(backbone, [sight.read(pixels)])[0]
+    key = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
+    target = choose(request.target, backbone.classes, logits, key, request.seed)
+    asked.made(asked.budget.text, target)
+    height, width = pixels.shape[1:]
+    seen = sight.seen_by(backbone, height, width)
+    label = int(logits.argmax())
+    scene = Scene(backbone, seen, sight.read, pixels, key, label, target, request.seed)
+    return scene, sight, asked
+
+
+class Clock:
+    """Seconds by part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._part, self._begun = "", 0.0
+
+    def __call__(self, part: str) -> Clock:
+        self._part = part
+        return self
+
+    def __enter__(self) -> None:
+        self._begun = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        spent = time.perf_counter() - self._begun
+        self.seconds[self._part] = self.seconds.get(self._part, 0.0) + spent
+
+
+def _facts(
+    scene: Scene, found: Candidate, tries: int, clock: Clock, command: str, folder: Path
+) -> dict[str, Any]:
+    return {
+        "command": command,
+        "folder": str(folder),
+        "seconds": {part: round(spent, 3) for part, spent in clock.seconds.items()},
+        "passes": found.passes,
+        "searches for the smallest": tries,
+        "reference": scene.backbone.reference or "",
+        "fingerprint": scene.backbone.fingerprint,
+        "device": str(scene.backbone.device),
+        "picture": hashlib.sha256(scene.pixels.tobytes()).hexdigest(),
+        "environment": environment(),
+    }
+
+
+def _notes(asked: Asked) -> tuple[str, ...]:
+    notes = []
+    if asked.norm == "linf" and abs(asked.budget.value * 255 - asked.levels) > 1e-3:
+        notes.append(
+            f"Eps {asked.budget.text} allows an 8-bit picture {asked.levels} whole grey levels."
+        )
+    return tuple(notes)

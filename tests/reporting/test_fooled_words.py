@@ -1,0 +1,172 @@
+"""What the page of one picture says of the evidence, computed from the arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustlab.reporting.fooling.answers import controls, transfer
+from robustlab.reporting.fooling.steps import steps
+from robustlab.reporting.fooling.survival import survival
+from robustlab.reporting.fooling.ways import ways
+from robustlab.reporting.fooling.words import a, chance, number, plain_name
+
+spec = importlib.util.spec_from_file_location(
+    "reporting_tests_make_fooled", Path(__file__).with_name("make_fooled.py")
+)
+make = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make)
+
+# --- the evidence in words ----------------------------------------------------------------------
+
+
+def test_the_single_step_and_the_search_are_told_apart():
+    assert steps(make.make())["title"] == (
+        "`fgsm` leaves “giant panda” from 1 grey level on and reaches “vulture” at none of 4 "
+        "budgets; `pgd` leaves “giant panda” and reaches “vulture” from 1 grey level on"
+    )
+    told = dataclasses.replace(make.make().steps[0], fooled=np.array([0, 1, 0, 1], bool))
+    assert "at 2 of 4 budgets, first at 1" in steps(make.make(steps=(told,)))["title"]
+    never = dataclasses.replace(told, fooled=np.zeros(4, bool))
+    assert "never leaves “giant panda”" in steps(make.make(steps=(never,)))["title"]
+
+
+def test_the_way_tells_where_the_class_is_left():
+    fooled = make.make()
+    assert ways(fooled)["title"] == "“giant panda” is left after 100 % of the way, for “vulture”"
+    walked = dataclasses.replace(fooled, ways=fooled.ways[1:])
+    assert ways(walked)["title"] == (
+        "“giant panda” is left after look 1, for “vulture”, by way of “gibbon”"
+    )
+    stayed = dataclasses.replace(fooled.ways[0], prediction=("giant panda",) * 3)
+    assert "ends where it began" in ways(make.make(ways=(stayed,)))["title"]
+
+
+def curve(hits, fooled=None, clean=None, name="blur", first=0.5):
+    hits = np.array(hits, bool)
+    many = len(hits)
+    shares = np.where(hits, 0.9, 0.1)
+    return make.Curve(
+        name,
+        "px",
+        np.arange(first, first + many),
+        hits if fooled is None else np.array(fooled, bool),
+        hits,
+        1 - shares,
+        shares,
+        np.ones(many, bool) if clean is None else np.array(clean, bool),
+    )
+
+
+SENTENCES = {
+    "all": (curve([1, 1, 1]), "Holds at every value tried."),
+    "some": (curve([1, 0, 0]), "Holds to 0.5 px, not at 1.5 px."),
+    "none": (curve([0, 0, 0]), "Does not hold at 0.5 px, the mildest tried."),
+    "again": (curve([1, 0, 1]), "Holds to 0.5 px, not at 1.5 px; holds again at 1 stronger."),
+    "half": (
+        curve([1, 0, 0], [1, 1, 0]),
+        "Holds to 0.5 px, not at 1.5 px; at 1 of 2 where it does not, the class is wrong all the "
+        "same.",
+    ),
+    "clean": (
+        curve([1, 1, 1], clean=[1, 0, 0]),
+        "Holds at every value tried; the original, changed alike, is itself no longer recognised "
+        "at 2.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_how_far_it_holds(case):
+    one, said = SENTENCES[case]
+    assert survival(make.make(survival=(one,)))["figures"][0]["sentence"] == said
+
+
+def test_a_change_that_changes_nothing_is_no_test():
+    fooled = make.make()
+    one = curve([1, 0, 0], first=0)
+    one.label[0], one.target[0] = fooled.after.label, fooled.after.target
+    told = survival(make.make(survival=(one,)))
+    assert told["figures"][0]["sentence"] == "Does not hold at 1 px, the mildest tried."
+    assert told["title"] == "It survives none of 1 change, not even at the mildest tried"
+
+
+def test_what_it_survives_is_named():
+    held = (curve([1, 1], name="x"), curve([1, 0], name="y"), curve([0, 0], name="z"))
+    assert survival(make.make(survival=held))["title"] == (
+        "It survives x at every value tried and y to 0.5 px; not the mildest of 1 other"
+    )
+
+
+def test_controls_that_fool_are_told():
+    assert controls(make.make())["title"] == (
+        "None of 16 random changes of the same size turns “giant panda” into anything else"
+    )
+    some = make.answer("noise", make.SEEN, tries=8, fooling=3, hitting=1)
+    told = controls(make.make(controls=(some,)))
+    assert told["title"] == (
+        "3 of 8 random changes of the same size lose “giant panda” too, 1 for “vulture”"
+    )
+    assert told["rows"][0]["left"].startswith("3 of 8 [13.7, 69.4")
+    assert not told["passed"]
+
+
+@pytest.mark.parametrize(("names", "said"), [
+    ("a", "The one other network that says “giant panda” of the original loses it to the same "
+     "file, for “vulture”"),
+    ("k", "The one other network that says “giant panda” of the original keeps it: the same file "
+     "does not fool it"),
+    ("ak", "Of 2 other networks that say “giant panda” of the original, 1 loses it to the same "
+     "file, 1 for “vulture”"),
+    ("kk", "Of 2 other networks that say “giant panda” of the original, none loses it to the same "
+     "file"),
+    ("aab", "Of 2 other networks that say “giant panda” of the original, 2 lose it to the same "
+     "file, 2 for “vulture”"),
+    ("b", "The other network does not say “giant panda” of the original, so it cannot lose it"),
+    ("bb", "None of 2 other networks says “giant panda” of the original, so none can lose it"),
+])  # fmt: skip
+def test_only_who_sees_the_class_can_lose_it(names, said):
+    kinds = {
+        "a": make.answer("alexnet", make.ASKED),
+        "k": make.answer("vgg11", make.SEEN),
+        "b": make.answer("resnet18", make.ASKED, before=make.THIRD),
+    }
+    told = transfer(make.make(transfer=tuple(kinds[n] for n in names)))
+    assert told["title"] == said
+
+
+def test_a_network_may_have_other_names_for_the_same_classes():
+    numbered = [(index, str(index), p) for index, _, p in make.SEEN]
+    other = make.answer("numbers", make.ASKED, before=numbered)
+    other = dataclasses.replace(other, before=dataclasses.replace(other.before, label=0.9874))
+    told = transfer(make.make(transfer=(other,)))
+    assert "loses it to the same file" in told["title"]
+    assert told["rows"][0]["word"] == "fooled, at target"
+
+
+# --- single words -------------------------------------------------------------------------------
+
+
+def test_rounding_makes_no_certainty():
+    told = {0.0: "under 0.1 %", 0.0004: "under 0.1 %", 0.0006: "0.1 %", 0.973: "97.3 %"}
+    told |= {0.99951: "over 99.9 %", 1.0: "over 99.9 %", float("nan"): "not recorded"}
+    assert {p: chance(p) for p in told if p == p} == {p: t for p, t in told.items() if p == p}
+    assert chance(float("nan")) == "not recorded"
+
+
+def test_words():
+    assert (a("vulture"), a("albatross"), a("8")) == ("a “vulture”", "an “albatross”", "an “8”")
+    assert [number(v) for v in (150528, 1, 3.74166, 0.5)] == ["150\u202f528", "1", "3.742", "0.5"]
+    assert plain_name("a\u202eb`c`\n d\x00") == "a b'c' d"
+    assert len(plain_name("x" * 500)) == 60
+
+
+@given(st.text())
+def test_no_name_turns_the_line(name):
+    assert not set(plain_name(name)) & set("\u202a\u202b\u202d\u202e\u2066\u2067\u2069\n\r`")
