@@ -6,8 +6,8 @@ evaluation does: the shorter side to 256 (``&interpolation=bilinear|bicubic``), 
 ``?mode=L`` or ``RGB``; the default is grey where every file is grey, RGB otherwise. Orientation
 tags of cameras are not followed, transparency is dropped.
 
-``?classes=imagenet`` takes the folders for some of ImageNet's 1,000 classes, by their names or
-their indices (``giant panda``, ``388``), for a network that knows those.
+``?classes=imagenet`` takes the folders for some of ImageNet's 1,000 classes, by their names,
+indices or WordNet ids (``giant panda``, ``388``, ``n02510455``), for a network that knows those.
 """
 
 from __future__ import annotations

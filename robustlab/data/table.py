@@ -3,9 +3,9 @@
 ``csv:images.csv?file=ImageId&label=TrueLabel&first=1&classes=imagenet&resize=224&size=224``.
 ``file`` is the column of the picture's name, as seen from the table's folder, its extension left
 out or not (default ``file``); ``label`` that of its class (default ``label``). With
-``classes=imagenet`` a label is a name of one of the 1,000 classes or an index; ``first=1`` says
-that indices count from 1. Without it the classes are the labels themselves, sorted. ``size``,
-``resize``, ``interpolation`` and ``mode`` are those of ``folder:PATH``.
+``classes=imagenet`` a label is one of the 1,000 classes, by its name, index or WordNet id;
+``first=1`` says that indices count from 1. Without it the classes are the labels themselves,
+sorted. ``size``, ``resize``, ``interpolation`` and ``mode`` are those of ``folder:PATH``.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from torchvision.transforms import functional as drawn
 
 from robustlab.data import load_data, samples
 from robustlab.data.categories import class_finder, class_names
+from robustlab.data.wordnet import synsets
 from robustlab.errors import BadRequest
 
 RNG = np.random.default_rng(5)
@@ -25,6 +26,7 @@ def check_finder(find):
     for index, name in enumerate(class_names()):
         assert find(name) == index
         assert find(str(index)) == index
+        assert find(synsets()[index]) == index
     assert find("Giant_Panda") == 388
     assert find("  vulture ") == 23
     assert (find("Cardigan"), find("cardigan")) == (264, 474)  # a dog, and what one wears
@@ -52,8 +54,9 @@ def test_a_finder_that_is_wrong_is_seen(mutant):
     ("text", "message"),
     [
         ("vultur", "here: 'vultur' is none of ImageNet's classes; did you mean 'vulture'"),
-        ("qqqq", "write a name as 'giant panda', or an index from 0 to 999"),
+        ("qqqq", "write a name as 'giant panda', an index from 0 to 999 or a WordNet id"),
         ("1000", "class 1000 is none of ImageNet's; they run from 0 to 999"),
+        ("n01440765", "'n01440765' is none of"),
         ("-1", "none of ImageNet's classes"),
         ("", "none of ImageNet's classes"),
         ("CARDIGAN", r"is two of ImageNet's classes, 'Cardigan' \(264\) and 'cardigan' \(474\)"),
@@ -65,13 +68,14 @@ def test_no_such_class(text, message):
 
 
 def test_folders_of_imagenet_classes(tmp_path):
-    for name in ("giant_panda", "23", "Siamese cat"):
+    for name in ("giant_panda", "23", "Siamese cat", "n01440764"):
         picture(tmp_path / "mine" / name / "1.png")
     data = load_data(f"folder:{tmp_path}/mine?classes=imagenet")
     assert data.classes == class_names()
     assert dict(zip(data.ids, data.labels.tolist(), strict=True)) == {
         "mine/giant_panda/1.png": 388,
         "mine/23/1.png": 23,
+        "mine/n01440764/1.png": 0,
         "mine/Siamese cat/1.png": 284,
     }
 
