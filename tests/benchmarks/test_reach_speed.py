@@ -35,7 +35,7 @@ def _picture() -> Data:
 
 
 def test_targets_in_batches_beside_calls(pair: Any, benchmark: Any) -> None:
-    """The same targets, the same random numbers, the same answers; the model is warm."""
+    """The same targets and budgets, PGD-40 at each until it is reached; the model is warm."""
     backbone, picture = _squeezenet(), _picture()
     many = 40 if benchmark.enabled else 2
     settings: dict[str, Any] = {"eps": EPS, "steps": 40 if benchmark.enabled else 2}
@@ -55,8 +55,8 @@ def test_targets_in_batches_beside_calls(pair: Any, benchmark: Any) -> None:
             told["calls"][target] = int(hits.argmax()) if hits.any() else -1
 
     pair({"ours": ours, "calls": calls}, rounds=1)
-    # Batches differ in the last bits: a target on the edge may fall to one and not to the other.
-    assert (told["ours"] != told["calls"]).sum() <= max(1, many // 20)
+    # The long steps that come first reach some targets sooner; other starts may decide an edge.
+    assert (told["ours"] >= 0).sum() >= (told["calls"] >= 0).sum() - max(1, many // 20)
 
 
 def test_targeted_pgd_on_one_picture(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from robustlab.registry import resolve
 pytestmark = pytest.mark.usefixtures("one_thread")
 EPS = ("0.3", "24.7/255", "0.2")  # not in order; 8 bits hold 24 levels of 24.7
 STEPS = 6
+WEAK = {**room.QUICK, "steps": 1, "step_size": 0.01}  # so that the random starts have work left
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,9 @@ def one_by_one(backbone: Backbone, data: Data, row: int) -> tuple[list[int], lis
             data.classes,
             ids=[f"{data.ids[row]} as {target}"],
         )
-        found = attack("pgd", backbone, alone, eps=list(EPS), steps=STEPS, target=target, seed=4)
+        stages = [room.QUICK, {"use": "pgd", "steps": STEPS, "restarts": 1}]
+        settings: dict[str, Any] = {"attacks": stages, "cheapest_first": False, "seed": 4}
+        found = attack("ensemble", backbone, alone, eps=list(EPS), target=target, **settings)
         for place, text in enumerate(order):
             index = EPS.index(text)
             if found.verified_8bit[index, 0]:
@@ -73,7 +76,11 @@ def check_reach(outcome: Outcome, backbone: Backbone, data: Data, rows: list[int
     outcome.checked(len(data))
 
 
-def test_it_is_one_targeted_attack_after_the_other(lenet: Backbone, digits: Data) -> None:
+@pytest.mark.parametrize("quick", [room.QUICK, WEAK], ids=["as it is", "weak"])
+def test_it_is_one_targeted_attack_after_the_other(
+    lenet: Backbone, digits: Data, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "QUICK", quick)
     outcome = reach(lenet, digits, eps=EPS, steps=STEPS, images=2, batch=4, seed=4)
     check_reach(outcome, lenet, digits, [0, 1])
     assert outcome.samples["measured"].tolist() == [True] * 2 + [False] * 18
@@ -118,6 +125,7 @@ kept, copied = room._reached, room._copies
 def test_a_wrong_one_is_seen(
     name: str, mutant: Any, lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(room, "QUICK", WEAK if mutant is _same_ids else room.QUICK)
     monkeypatch.setattr(room, name, mutant)
     outcome = reach(lenet, digits, eps=EPS, steps=STEPS, images=2, batch=4, seed=4)
     with pytest.raises(AssertionError):
