@@ -25,7 +25,7 @@ __all__ = ["Bound", "beside", "bind_all", "borrowing", "learns", "pictures_of", 
 # Told last, where nothing else tells probes apart.
 _LAST = ("restarts", "early_exit", "eps")
 _PATH = re.compile(
-    r"^(?:(?P<prefix>file:|python:|npz:|folder:|imagenet:)(?P<path>[^:#?]+)|(?P<own>[^:#?]+\.py)(?=:))"
+    r"^(?:(?P<prefix>file:|python:|npz:|folder:|imagenet:|csv:)(?P<path>[^:#?]+)|(?P<own>[^:#?]+\.py)(?=:))"
     r"(?P<rest>(?:[:#?].*)?)$",
     re.DOTALL,
 )

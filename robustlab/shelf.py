@@ -12,7 +12,7 @@ __all__ = ["HOME", "attacks", "probe_files", "recipes", "reports", "suites", "tw
 HOME = Path(__file__).resolve().parent
 
 # Rooms whose files may register probes with the `probe` decorator.
-_ROOMS = ("adversarial", "arithmetic", "filters", "invariance")
+_ROOMS = ("adversarial", "arithmetic", "filters", "fooling", "invariance")
 
 
 def _private(name: str) -> Path:

@@ -87,6 +87,7 @@ def test_the_shipped_names():
         "noise",
         "patch",
         "pgd",
+        "reach",
         "retrieval",
         "rfgsm",
         "seeing",

@@ -337,12 +337,15 @@ def test_source_is_the_same_in_every_process(tmp_path):
         ("pgd", "pooling"),
         ("shift", "backbones/lectures"),
         ("feature_maps", "invariance"),
+        ("reach", "fooling"),
+        ("reach", "filters"),
     ],
 )
 def test_a_neighbour_in_the_probes_room_is_part_of_its_source(name, room, tmp_path, monkeypatch):
     """And a file of a room that the probe has nothing to do with is not."""
     home = tmp_path / "robustlab"
-    for kept in ("adversarial", "backbones", "filters", "invariance", "pooling", "training"):
+    rooms = ("adversarial", "backbones", "filters", "fooling", "invariance", "pooling", "training")
+    for kept in rooms:
         shutil.copytree(shelf.HOME / kept, home / kept)
     for file in ("hooks.py", "randomness.py"):
         shutil.copy(shelf.HOME / file, home)

@@ -66,6 +66,8 @@ def test_unknown_norms(text, told):
         (1, 1.0, "1"),
         ("0", 0.0, "0"),
         ("1/3", 1 / 3, "1/3"),
+        ("0.5/255", 0.5 / 255, "0.5/255"),
+        ("1/2.5", 0.4, "1/2.5"),
     ],
 )
 def test_budgets(given, value, text):

@@ -25,7 +25,7 @@ from robustlab.adversarial.found import (
     Found,
 )
 from robustlab.adversarial.learning import Learned
-from robustlab.adversarial.losses import correct, fooled
+from robustlab.adversarial.losses import correct, fooled, in_top5
 from robustlab.adversarial.smallest import Smallest, beyond, stretched
 from robustlab.adversarial.threats import Threat
 from robustlab.adversarial.verification import Judge, Verdict
@@ -264,6 +264,9 @@ class Batch:
         confidence = images.logits.double().softmax(dim=1).amax(dim=1)
         found.clean_confidence[rows] = confidence.cpu().numpy()
         found.clean_correct[rows] = correct(images.logits, images.y).cpu().numpy()
+        top5 = in_top5(images.logits, images.y)
+        if found.clean_top5 is not None and top5 is not None:
+            found.clean_top5[rows] = top5.cpu().numpy()
         if found.radius is not None:
             there = fooled(images.logits, images.y, images.target)
             if images.target is not None:
@@ -290,6 +293,9 @@ class Batch:
             found.quick[at] = self.quick.cpu().numpy()
         found.images[at] = best.x_adv.cpu().numpy()
         found.images_8bit[at] = verdict.images_8bit.cpu().numpy()
+        for column, top5 in ((found.top5, verdict.top5), (found.top5_8bit, verdict.top5_8bit)):
+            if column is not None and top5 is not None:
+                column[at] = top5.cpu().numpy()
         for kept, pose, stands in (
             (found.pose, verdict.pose, ~verified),
             (found.pose_8bit, verdict.pose_8bit, ~pixels),

@@ -23,6 +23,7 @@ from robustlab.adversarial.found import Found, allocate
 from robustlab.adversarial.images import exact_kernels, load_pixels, working_dtype
 from robustlab.adversarial.learning import Course, Learned
 from robustlab.adversarial.lessons import learn_all
+from robustlab.adversarial.losses import TOP5_FROM
 from robustlab.adversarial.threats import choose_targets
 from robustlab.adversarial.verification import Judge
 from robustlab.adversarial.ways import told, ways_of
@@ -32,7 +33,7 @@ from robustlab.randomness import SampleRandom
 from robustlab.seeding import seeded
 from robustlab.units import SPATIAL, Budget
 
-__all__ = ["BATCH", "evaluate"]
+__all__ = ["BATCH", "blank", "evaluate", "load_batch"]
 
 BATCH = 128
 
@@ -66,7 +67,7 @@ def evaluate(
     check_surrogates(attack, backbone, borrowed)
     judge = Judge(backbone.network, backbone.dtype, attack.eot)
     ways = ways_of(attack.stages(), backbone, borrowed, fast=fast, precision=precision)
-    found = _empty(attack, budgets, backbone, data)
+    found = blank(attack, budgets, backbone, data)
     if any(way.first for stage in ways for way in stage):
         found.quick = np.zeros(found.verified.shape, bool)
     with exact_kernels(), seeded(seed):  # a random network draws from the global generator
@@ -78,7 +79,7 @@ def evaluate(
             learned = learn_all(attack, budgets, course, data, borrowed, found)
         for first in range(0, len(data), batch):
             rows = np.arange(first, min(first + batch, len(data)))
-            images = _load(attack, backbone, judge, data, rows, seed)
+            images = load_batch(attack, backbone, judge, data, rows, seed)
             Batch(attack, budgets, ways, judge, images, seed, found, rows, learned).run()
         case = Case(attack, found, backbone, data, judge, tuple(b.value for b in budgets))
         found.findings = examine_attack(case)
@@ -86,10 +87,11 @@ def evaluate(
     return found
 
 
-def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
+def blank(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data: Data) -> Found:
+    """A result in which nothing is found yet."""
     n, k, stages = len(data), len(budgets), attack.stages()
     dtype = np.float64 if working_dtype(backbone) == torch.float64 else np.float32
-    turned = attack.norm == SPATIAL
+    turned, ranked = attack.norm == SPATIAL, len(backbone.classes) >= TOP5_FROM
     return Found(
         norm=attack.norm,
         eps=tuple(budget.text for budget in budgets),
@@ -128,18 +130,30 @@ def _empty(attack: Attacker, budgets: Sequence[Budget], backbone: Backbone, data
         invalid=np.zeros(n, bool),
         pose=np.full((k, n, 3), np.nan) if turned else None,
         pose_8bit=np.full((k, n, 3), np.nan) if turned else None,
+        clean_top5=np.zeros(n, bool) if ranked else None,
+        top5=np.zeros((k, n), bool) if ranked else None,
+        top5_8bit=np.zeros((k, n), bool) if ranked else None,
     )
 
 
-def _load(
-    attack: Attacker, backbone: Backbone, judge: Judge, data: Data, rows: Array, seed: int
+def load_batch(
+    attack: Attacker,
+    backbone: Backbone,
+    judge: Judge,
+    data: Data,
+    rows: Array,
+    seed: int,
+    targets: Array | None = None,
 ) -> Images:
+    """Some rows on the device. ``targets``, int [rows]: a class for each, instead of the rule."""
     x, pixels = load_pixels(data, rows, backbone)
     y = torch.from_numpy(data.labels[rows]).to(backbone.device)
     ids = tuple(data.ids[row] for row in rows)
     logits = judge.logits(x)
     target = None
-    if attack.target is not None:
+    if targets is not None:
+        target = torch.from_numpy(targets).to(backbone.device)
+    elif attack.target is not None:
         random = SampleRandom(seed, ids, "target")
         target = choose_targets(attack.target, y, logits, backbone.classes, random)
     return Images(ids, x, pixels, y, logits, target)

@@ -89,6 +89,9 @@ class Found:
         pose, pose_8bit: [eps, n, 3], the losing transforms of a spatial attack, as floats and of
             the pixels: angle in degrees, dx and dy in pixels, as `rigid` takes them. NaN where the
             image stands; None of other attacks. `angle`, `dx`, `dy` are the columns of ``pose``.
+        clean_top5: [n], whether the label is among the five likeliest classes of the clean image;
+            top5, top5_8bit: [eps, n], of the row of ``images`` and of ``images_8bit``; all None
+            where there are fewer than 20 classes. See `top5_accuracy`.
     """
 
     norm: str
@@ -132,6 +135,9 @@ class Found:
     findings: list[Finding] = field(default_factory=list)
     pose: Array | None = None
     pose_8bit: Array | None = None
+    clean_top5: Array | None = None
+    top5: Array | None = None
+    top5_8bit: Array | None = None
 
     def count(self, index: int, stage: int, rows: Array, access: Access) -> None:
         """Add what one search of the images ``rows`` at one eps took and saw."""
@@ -222,6 +228,22 @@ class Found:
         return self._rates(self.verified[:, self.clean_correct])
 
     @property
+    def top5_accuracy(self) -> ByEps:
+        """Share of all images whose label is among the five likeliest classes of the image that the
+        attack ended with, by eps.
+
+        That image is the row of ``images``: of a fooled one the smallest perturbation verified, of
+        any other the valid candidate nearest to being fooled (whose label is the likeliest class),
+        of one that is wrong unattacked the clean image, which no attack touches. The attack looked
+        for another top class and stopped there, so this is an upper bound of what is left of top-5
+        accuracy, and often a loose one: with ``early_exit=False`` images are driven further.
+        """
+        self._refuse_if(self.targeted, "top5_accuracy", "target_success")
+        if self.top5 is None:
+            raise AttributeError("top-5 accuracy is kept where there are at least 20 classes")
+        return self._rates(self.top5)
+
+    @property
     def target_success(self) -> ByEps:
         """Share of the attackable images (correct, label not the target) that reach the target."""
         self._refuse_if(not self.targeted, "target_success", "robust_accuracy")
@@ -262,6 +284,9 @@ class Found:
         if self.target is not None:
             samples |= {"target": self.target, "attackable": self.attackable}
         metrics = {"clean_accuracy": Metric("clean_correct")}
+        if self.clean_top5 is not None:
+            samples["clean_top5"] = self.clean_top5
+            metrics["clean_top5_accuracy"] = Metric("clean_top5")
         for row, eps in enumerate(self.eps):
             samples |= self._columns(row, eps)
             metrics |= self._metrics(eps)
@@ -310,6 +335,8 @@ class Found:
             columns["broken_by"] = names[self.broken_by + 1]
         if self.pose is not None:
             columns |= {"angle": self.angle, "dx": self.dx, "dy": self.dy}
+        if self.top5 is not None and self.top5_8bit is not None:
+            columns |= {"top5": self.top5, "top5_8bit": self.top5_8bit}
         return {f"{name}[eps={eps}]": column[row] for name, column in columns.items()}
 
     def _metrics(self, eps: str) -> dict[str, Metric]:
@@ -319,11 +346,17 @@ class Found:
                 f"target_success[eps={eps}]": Metric(float_, among="attackable"),
                 f"target_success_8bit[eps={eps}]": Metric(pixels, among="attackable"),
             }
-        return {
+        metrics = {
             f"robust_accuracy[eps={eps}]": Metric(float_, negate=True),
             f"robust_accuracy_8bit[eps={eps}]": Metric(pixels, negate=True),
             f"attack_success[eps={eps}]": Metric(float_, among="clean_correct"),
         }
+        if self.top5 is not None:
+            metrics |= {
+                f"{name}[eps={eps}]": Metric(f"{column}[eps={eps}]")
+                for name, column in (("top5_accuracy", "top5"), ("top5_accuracy_8bit", "top5_8bit"))
+            }
+        return metrics
 
     def _pictures(self) -> dict[str, Array]:
         """Clean and adversarial pixels at the smallest eps that fooled at 8 bits.

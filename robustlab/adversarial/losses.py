@@ -23,6 +23,7 @@ __all__ = [
     "dlr",
     "find_loss",
     "fooled",
+    "in_top5",
     "margin",
     "wrong_classes",
 ]
@@ -95,6 +96,20 @@ def correct(logits: Tensor, y: Tensor) -> Tensor:
 def fooled(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     """Whether the attack has its goal: no correct prediction, or the target predicted; bool [n]."""
     return ~correct(logits, y) if target is None else correct(logits, target)
+
+
+# Of fewer classes five are so many that hardly a label is not among them.
+TOP5_FROM = 20
+
+
+def in_top5(logits: Tensor, y: Tensor) -> Tensor | None:
+    """Whether fewer than five classes are likelier than the label, bool [n]; logits with a NaN say
+    nothing. None where there are fewer than 20 classes.
+    """
+    if logits.shape[1] < TOP5_FROM:
+        return None
+    likelier = (logits > logits.gather(1, y[:, None])).sum(dim=1)
+    return (likelier < 5) & ~logits.isnan().any(dim=1)
 
 
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}

@@ -16,7 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from robustlab.adversarial.losses import fooled, margin
+from robustlab.adversarial.losses import fooled, in_top5, margin
 from robustlab.adversarial.spatial import SpatialThreat
 from robustlab.adversarial.threats import Threat
 
@@ -45,6 +45,8 @@ class Verdict:
         distance: norm of the perturbation; prediction, confidence: of the float image, and with
             ``_8bit`` of the pixels.
         images_8bit: uint8 [n, C, H, W].
+        top5, top5_8bit: whether the label is among the five likeliest classes of the float image
+            and of the pixels, fooled or not; None where there are too few classes to ask.
         pose, pose_8bit: float64 [n, 3], of a spatial threat's images: as claimed; None of others.
     """
 
@@ -61,6 +63,8 @@ class Verdict:
     images_8bit: Tensor
     pose: Tensor | None = None
     pose_8bit: Tensor | None = None
+    top5: Tensor | None = None
+    top5_8bit: Tensor | None = None
 
     def rank(self) -> Tensor:
         """2: fooled as floats and as 8-bit pixels; 1: as floats only; 0: not. Shape [n]."""
@@ -167,6 +171,8 @@ class Judge:
             images_8bit=pixels,
             pose=threat.poses(x),
             pose_8bit=threat.poses(x),
+            top5=in_top5(logits, y),
+            top5_8bit=in_top5(logits_8bit, y),
         )
 
     @cached_property

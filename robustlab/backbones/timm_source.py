@@ -19,7 +19,7 @@ from robustlab.backbones.library_options import bind_library
 from robustlab.backbones.options import OPTIONS
 from robustlab.backbones.weightfile import read_weights
 from robustlab.catalogue import Entry, Parameter
-from robustlab.data.imagenet import class_names
+from robustlab.data.categories import class_names
 from robustlab.errors import BadRequest, choices
 from robustlab.seeding import seeded
 

@@ -5,17 +5,21 @@ fits and crops the middle (Pillow, bicubic). ``?resize=256&size=224`` does what 
 evaluation does: the shorter side to 256 (``&interpolation=bilinear|bicubic``), then the middle 224.
 ``?mode=L`` or ``RGB``; the default is grey where every file is grey, RGB otherwise. Orientation
 tags of cameras are not followed, transparency is dropped.
+
+``?classes=imagenet`` takes the folders for some of ImageNet's 1,000 classes, by their names,
+indices or WordNet ids (``giant panda``, ``388``, ``n02510455``), for a network that knows those.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from robustlab.data.categories import KNOWN, class_finder, class_names
 from robustlab.data.listing import Listing
 from robustlab.data.pictures import (
     INTERPOLATIONS,
@@ -31,7 +35,9 @@ from robustlab.data.pictures import (
 from robustlab.data.query import known_options, one_of, pixels
 from robustlab.errors import BadRequest
 
-__all__ = ["crop_of", "list_folder", "subfolders"]
+__all__ = ["PREPARING", "crop_of", "list_folder", "mode_by_headers", "subfolders"]
+
+PREPARING = ("interpolation", "mode", "resize", "size")  # options of `crop_of` and of pixels
 
 
 def list_folder(path: Path, options: Mapping[str, str]) -> Listing:
@@ -42,22 +48,25 @@ def list_folder(path: Path, options: Mapping[str, str]) -> Listing:
     Raises:
         BadRequest: no such folder, fewer than two classes, splits where classes should be, a class
             without images, a file that is no readable 8-bit image or is suspiciously large, images
-            that differ in size.
+            that differ in size; a folder that is none of the ``classes`` asked for.
     """
     where = f"folder:{path}"
-    known_options(where, options, ("interpolation", "mode", "resize", "size"))
+    known_options(where, options, ("classes", *PREPARING))
+    known = one_of(where, options, "classes", KNOWN)
     crop = crop_of(where, options, pixels(where, options, "resize"), pixels(where, options, "size"))
     mode = one_of(where, options, "mode", MODES)
-    classes = _classes(path)
-    found = [(label, file) for label, name in enumerate(classes) for file in images_in(path / name)]
+    folders = _classes(path, alone=known is not None)
+    label_of = class_finder(where) if known else folders.index
+    places = [(label_of(name), path / name) for name in folders]
+    found = [(label, file) for label, place in places for file in images_in(place)]
     files = tuple(file for _, file in found)
     if crop is None or mode is None:
-        mode = _by_headers(path, files, mode, any_size=crop is not None)
+        mode = mode_by_headers(f"folder:{path}", files, mode, any_size=crop is not None)
     name = path.resolve().name
     ids = tuple(f"{name}/{file.relative_to(path).as_posix()}" for file in files)
     labels = np.array([label for label, _ in found], dtype=np.int64)
     decode = partial(read_picture, mode=mode, crop=crop)
-    return Listing(name, tuple(classes), files, labels, ids, decode)
+    return Listing(name, class_names() if known else tuple(folders), files, labels, ids, decode)
 
 
 def crop_of(
@@ -83,7 +92,8 @@ def subfolders(path: Path) -> list[str]:
     return sorted(name for name in found if not name.startswith("."))
 
 
-def _classes(path: Path) -> list[str]:
+def _classes(path: Path, alone: bool = False) -> list[str]:
+    """The class folders; ``alone``: whether one is enough, where the classes are known."""
     if not path.is_dir():
         raise BadRequest(f"folder:{path}: there is no such folder")
     found = subfolders(path)
@@ -92,7 +102,7 @@ def _classes(path: Path) -> list[str]:
         raise BadRequest(
             f"folder:{path}: there are no class folders{loose}; make one a class{_meant(path, [])}"
         )
-    if len(found) == 1:
+    if len(found) == 1 and not alone:
         raise BadRequest(
             f"folder:{path}: {found[0]!r} is the only class folder, and one class cannot be "
             f"classified; make a second one beside it{_meant(path, found)}"
@@ -130,7 +140,7 @@ def _meant(path: Path, found: list[str]) -> str:
     return ""
 
 
-def _by_headers(path: Path, files: tuple[Path, ...], mode: str | None, any_size: bool) -> str:
+def mode_by_headers(where: str, files: Sequence[Path], mode: str | None, any_size: bool) -> str:
     """The mode that all files fit into, once they are known to be of one size."""
     all_grey, first = True, header(files[0])[1]
     for file in files:
@@ -140,6 +150,6 @@ def _by_headers(path: Path, files: tuple[Path, ...], mode: str | None, any_size:
             raise BadRequest(
                 f"{file}: this image is {size[0]}x{size[1]} pixels, the first one "
                 f"{first[0]}x{first[1]}; bring all to one size with "
-                f"'folder:{path}?size={min(first)}'"
+                f"'{where}?size={min(first)}'"
             )
     return mode or ("L" if all_grey else "RGB")

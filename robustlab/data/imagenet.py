@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustlab.data.checks import unique_names
+from robustlab.data.categories import class_names
 from robustlab.data.folder import crop_of, subfolders
 from robustlab.data.listing import Listing
 from robustlab.data.pictures import MODES, images_in, is_image, read_picture
@@ -60,13 +60,6 @@ def list_imagenet(path: Path, options: Mapping[str, str]) -> Listing:
         ids,
         partial(read_picture, mode=mode, crop=crop),
     )
-
-
-def class_names() -> tuple[str, ...]:
-    """The 1,000 classes of ImageNet in the order of their index, as torchvision names them."""
-    from torchvision.models import ResNet18_Weights
-
-    return unique_names(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def _split_folder(where: str, path: Path, split: str | None) -> Path:

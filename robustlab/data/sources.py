@@ -15,6 +15,8 @@ from robustlab.data.listing import Listing
 from robustlab.data.npz import load_npz
 from robustlab.data.published import PARTS, PUBLISHED, load_published
 from robustlab.data.query import split_query
+from robustlab.data.samples import list_samples
+from robustlab.data.table import list_table
 from robustlab.errors import BadRequest, choices
 
 __all__ = ["SOURCES", "load_data", "on_the_test_part", "with_split"]
@@ -28,15 +30,21 @@ SOURCES: tuple[tuple[str, str], ...] = (
     ("imagenet:PATH", "a folder of ImageNet, cropped to 224x224; ?split=val&size=224&resize=256"),
     ("npz:PATH", "images and labels of a NumPy archive"),
     ("folder:PATH", "one folder of pictures a class; ?size=32, ?resize=256&size=224, ?mode=L"),
+    ("csv:PATH", "pictures named in a table, a row each; ?file=COLUMN&label=COLUMN&size=224"),
+    (
+        "samples:imagenet",
+        "20 labelled pictures of ImageNet classes, shipped with foolbox; no download",
+    ),
 )
 _FOLDERS: dict[str, Callable[[Path, Mapping[str, str]], Listing]] = {
+    "csv": list_table,
     "folder": list_folder,
     "imagenet": list_imagenet,
 }
 _QUICK = 200  # images that the suite `quick` takes
 _SPLIT = ("digits", *PUBLISHED)
 _KNOWN = (*_SPLIT, *(f"{name}:{part}" for name in _SPLIT for part in PARTS))
-_KNOWN += ("imagenet:PATH", "npz:PATH", "folder:PATH")
+_KNOWN += ("imagenet:PATH", "npz:PATH", "folder:PATH", "csv:PATH", "samples:imagenet")
 
 
 def load_data(source: str | Data, take: int | None = None, seed: int = 0) -> Data:
@@ -45,8 +53,10 @@ def load_data(source: str | Data, take: int | None = None, seed: int = 0) -> Dat
     Args:
         source: ``digits`` (all 1,797), ``digits:train|val|test``,
             ``mnist|fashion-mnist|cifar10|cifar100:train|val|test?root=PATH&download=false&pad=2``,
-            ``imagenet:PATH?split=val``, ``npz:PATH``, ``folder:PATH?size=32&mode=L|RGB``, or a
-            `Data`, which is passed through.
+            ``imagenet:PATH?split=val``, ``npz:PATH``, ``folder:PATH?size=32&mode=L|RGB``,
+            ``csv:PATH?file=COLUMN&label=COLUMN``, ``samples:imagenet`` (for a network of ImageNet's
+            classes; so is a folder or table with ``classes=imagenet``), or a `Data`, which is
+            passed through.
         take: choose as many, stratified by class, and decode no other; see `Data.take`.
         seed: which of them.
 
@@ -70,6 +80,8 @@ def _load(source: str) -> Data | Listing:
         if not path:
             raise BadRequest(f"data source {source!r} has no path; write '{kind}:PATH'")
         return _FOLDERS[kind](Path(path).expanduser(), options)
+    if kind == "samples":
+        return list_samples(path, options)
     name, more = split_query(kind)  # "mnist?pad=2": the split is what is missing
     if name == "digits":
         if (colon and not path) or options or more:
@@ -84,12 +96,13 @@ def _load(source: str) -> Data | Listing:
 
 
 def _check_mark(source: str, rest: str) -> None:
-    """What stands in front of the options is a folder, or the ``?`` was meant as part of a name."""
+    """What stands in front of the options is there, or the ``?`` was meant as part of a name."""
     path, mark, _ = rest.partition("?")
-    if path and mark and not Path(path).expanduser().is_dir():
+    place, what = Path(path).expanduser(), "file" if source.startswith("csv:") else "folder"
+    if path and mark and not (place.is_file() if what == "file" else place.is_dir()):
         raise BadRequest(
-            f"{source!r}: there is no such folder as {path!r}; the first '?' starts the options "
-            "(name=value), so a folder with a '?' in its name has to be renamed"
+            f"{source!r}: there is no such {what} as {path!r}; the first '?' starts the options "
+            f"(name=value), so a {what} with a '?' in its name has to be renamed"
         )
 
 
@@ -102,7 +115,7 @@ def with_split(source: str, part: str) -> str:
     """
     head, mark, query = source.partition("?")
     name, colon, _ = head.partition(":")
-    if name in ("npz", *_FOLDERS):
+    if name in ("npz", "samples", *_FOLDERS):
         raise BadRequest(
             f"{source!r} has no splits of its own; give train, val and test a source each"
         )

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from robustlab.evidence import Eps, column, eps_of, is_spatial
+import numpy as np
+
+from robustlab.evidence import Eps, column, eps_of, exactly, is_spatial
 from robustlab.reporting.section import Section, Story, render
 from robustlab.reporting.svg import MUTED, PAPER, RULE, canvas, inline
+from robustlab.results import Group
 from robustlab.statistics import Rate, rate
 from robustlab.verdict import code, norm_name
 
@@ -17,13 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Point", "curves", "points"]
 
+# Dash and width of each series; none: the backbone's own dash, with markers and a band.
+THIN: dict[str, tuple[tuple[float, float] | None, float]] = {
+    "noise": ((2.5, 2.5), 1.2),
+    "top-5": ((1.0, 1.6), 1.8),
+    "worst case": (None, 2.2),
+}
 BANDS = 5  # with more backbones than this, bands would hide the lines; the table has them
 WIDE, NARROW = (880, 430), (370, 330)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One mark of the figure; ``series`` is ``worst case``, ``noise`` or ``clean``."""
+    """One mark of the figure; ``series`` is ``worst case``, ``noise``, ``top-5``, ``clean`` or
+    ``clean top-5``.
+    """
 
     backbone: str
     series: str
@@ -46,7 +57,30 @@ def points(story: Story, norm: str | None) -> list[Point]:
             for e in eps_of(control):
                 hits = column(control, f"verified[eps={e.text}]")
                 found.append(Point(name, "noise", control.label, e, rate(~hits)))
+        found += _top5(story, name, norm)
     return found
+
+
+def _top5(story: Story, name: str, norm: str | None) -> list[Point]:
+    """Top-5 of the images that the attacks ended with, and of the clean ones; nothing where it was
+    not kept. In the worst case: no attack drove the label out of the five within the eps.
+    """
+    groups = [g for g in story.evidence.attacks(name, norm) if _ranked(g)]
+    if not groups:
+        return []
+    clean = rate(column(groups[0], "clean_top5"))
+    found = [Point(name, "clean top-5", "clean top-5", Eps(0.0, "0"), clean)]
+    out = np.zeros(clean.n, bool)
+    for e in sorted({e.value: e for g in groups for e in eps_of(g)}.values()):
+        for group in groups:
+            kept = exactly(group, e, "top5")
+            out |= np.zeros(clean.n, bool) if kept is None else ~kept
+        found.append(Point(name, "top-5", "top-5", e, rate(~out)))
+    return found
+
+
+def _ranked(group: Group) -> bool:
+    return group.outcome is not None and "clean_top5" in group.outcome.samples
 
 
 def curves(story: Story) -> Section | None:
@@ -79,6 +113,7 @@ def _figure(story: Story, norm: str | None, index: int) -> dict[str, Any]:
         "names": list(dict.fromkeys(p.backbone for p in marks)),
         "bands": len(story.styles) <= BANDS,
         "noise": any(p.series == "noise" for p in marks),
+        "top5": any(p.series == "top-5" for p in marks),
         "attacks": list(
             dict.fromkeys(
                 g.label for b in story.evidence.backbones for g in story.evidence.attacks(b, norm)
@@ -110,7 +145,7 @@ def _lines(axes: Axes, story: Story, marks: Sequence[Point], norm: str | None) -
     import pandas as pd
     import seaborn as sns
 
-    for series in ("noise", "worst case"):
+    for series, (dash, width) in THIN.items():
         frame = pd.DataFrame(
             {
                 "place": str(story.styles[p.backbone].index),
@@ -125,7 +160,7 @@ def _lines(axes: Axes, story: Story, marks: Sequence[Point], norm: str | None) -
         if frame.empty:
             continue
         looks = {str(s.index): s for s in story.styles.values()}
-        noise = series == "noise"
+        main = dash is None
         sns.lineplot(
             frame,
             x="eps",
@@ -135,15 +170,15 @@ def _lines(axes: Axes, story: Story, marks: Sequence[Point], norm: str | None) -
             units="line",
             estimator=None,
             palette={k: s.colour for k, s in looks.items()},
-            markers=False if noise else {k: s.marker for k, s in looks.items()},
-            dashes={k: (2.5, 2.5) if noise else s.dash for k, s in looks.items()},
-            lw=1.2 if noise else 2.2,
+            markers={k: s.marker for k, s in looks.items()} if main else False,
+            dashes={k: dash or s.dash for k, s in looks.items()},
+            lw=width,
             markersize=7.5,
             markeredgecolor=PAPER,
             legend=False,
             ax=axes,
         )
-        if not noise and len(story.styles) <= BANDS:
+        if main and len(story.styles) <= BANDS:
             for place, part in frame.groupby("place"):
                 axes.fill_between(
                     part["eps"],
@@ -169,7 +204,9 @@ def _from_clean(marks: Sequence[Point], series: str, norm: str | None) -> list[P
         Point(p.backbone, series, label, p.eps, p.rate)
         for name, label in lines
         for p in marks
-        if p.series == "clean" and p.backbone == name and _starts_clean(norm)
+        if p.series == ("clean top-5" if series == "top-5" else "clean")
+        and p.backbone == name
+        and _starts_clean(norm)
     ]
     return sorted([*starts, *chosen], key=lambda p: p.eps.value)
 

@@ -11,6 +11,7 @@ import numpy as np
 from robustlab.outcome import Picture
 from robustlab.reporting import filters, invariance
 from robustlab.reporting.anatomy import PROBE as ANATOMY
+from robustlab.reporting.fooling.reach import PROBE as REACH
 from robustlab.reporting.pixels import data_uri, scale_for
 from robustlab.reporting.section import Section, Story, render
 from robustlab.results import Group, measure
@@ -25,7 +26,7 @@ ROOM = 288
 def probes(story: Story) -> Section | None:
     """One part a probe, all its backbones side by side."""
     told = [g for g in story.evidence.landed if g.plan["kind"] == "probe"]
-    own = {*filters.PARTS, *invariance.PARTS, ANATOMY}  # these have a section of their own
+    own = {*filters.PARTS, *invariance.PARTS, ANATOMY, REACH}  # these have a section of their own
     groups = [g for g in told if g.plan["probe"] not in own]
     if not groups:
         return None

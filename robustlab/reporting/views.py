@@ -8,6 +8,9 @@ from robustlab.reporting.breaks import breaks
 from robustlab.reporting.curves import curves
 from robustlab.reporting.filters import PARTS as FILTERS
 from robustlab.reporting.filters import filters
+from robustlab.reporting.fooling.reach import PROBE as REACH
+from robustlab.reporting.fooling.reach import reach
+from robustlab.reporting.fragile import fragile
 from robustlab.reporting.gallery import gallery
 from robustlab.reporting.invariance import PARTS, invariance
 from robustlab.reporting.losses import losses
@@ -30,6 +33,8 @@ VIEWS: list[View] = [
     losses,
     radii,
     gallery,
+    fragile,
+    reach,
     breaks,
     invariance,
     anatomy,
@@ -43,4 +48,5 @@ LEADS = {
     **dict.fromkeys(PARTS, "invariance"),
     **dict.fromkeys(FILTERS, "filters"),
     "anatomy": "anatomy",
+    REACH: "reach",
 }

@@ -17,19 +17,8 @@ from robustlab.environment import PACKAGES
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
 SUITES = [
-    *(
-        "anatomy",
-        "autoattack",
-        "blackbox",
-        "features",
-        "filters",
-        "l0",
-        "l1",
-        "l2",
-        "linf",
-        "pooling",
-    ),
-    "quick",
+    *("anatomy", "autoattack", "blackbox", "features", "filters", "l0", "l1", "l2", "linf"),
+    *("panda", "pooling", "quick"),
     *("spatial", "standard", "transfer", "twins"),
 ]
 
@@ -69,6 +58,7 @@ SUITES = [
             [
                 *("clean", "anatomy", "attribution", "deconvnet", "depth_trace", "feature_maps"),
                 *("filter_bank", "first_layer", "kernels", "maximisation", "retrieval"),
+                "reach",
                 *("corruptions", "demonstration", "equivariance", "seeing", "severity", "shift"),
             ],
         ),
