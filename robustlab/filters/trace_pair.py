@@ -89,7 +89,7 @@ def trace_pair(
 ) -> PairTrace:
     """Follow one changed image through a network: how far, how many units, and what restores it.
 
-    On 224 pixels a SqueezeNet takes about 20 s on one core; fewer layers and draws take less.
+    On 224 pixels a SqueezeNet takes about 40 s on one core; fewer layers and draws take less.
 
     Args:
         clean, changed: uint8 [C, H, W], pixels as a PNG holds them, of the backbone's size.
