@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,16 @@ def test_the_last_map_is_no_mean_over_all_places(found: dict[str, Network]) -> N
     maps = [len(shape) == 3 and max(shape[1:]) > 1 for shape in layers.output_shape]
     assert one.sees == f"{layers[maps].field_columns.iloc[-1]:.0f} pixels" == "81 pixels"
     assert layers[layers.kernel.notna()].field_columns.iloc[-1] == 109
+
+
+def test_a_shortcut_that_runs_last_is_not_the_last_map(found: dict[str, Network]) -> None:
+    """The sum behind it sees what the longer path sees."""
+    one = found["resnet20-narrow@digits"]
+    joint = next(i for i, layer in enumerate(one.layers) if layer.name == "layer3.0:add")
+    shortcut = replace(one.layers[joint - 1], numbers={**one.layers[0].numbers})
+    ends = replace(one, layers=(*one.layers[: joint - 1], shortcut, one.layers[joint]))
+    assert ends.sees == f"{one.layers[joint].get('field_columns'):.0f} pixels"
+    assert shortcut.get("field_columns") == 3
 
 
 def test_the_csv_holds_all_layers(page: Any, found: dict[str, Network]) -> None:

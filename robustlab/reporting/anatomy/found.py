@@ -129,18 +129,19 @@ class Network:
 
     @property
     def sees(self) -> str:
-        """The receptive field of the last map, or up to where fields are known, in words."""
-        known = [one for one in self.maps if not math.isnan(one.get("field_columns"))]
-        if not self.maps:
+        """The receptive field of the last map, or up to where fields are known, in words.
+
+        Sums and activations count: a shortcut may be the last layer that has weights.
+        """
+        held = [one for one in self.layers if one.ran and len(one.output) == 3]
+        held = [one for one in held if max(one.output[1:]) > 1] or self.maps
+        known = [one for one in held if not math.isnan(one.get("field_columns"))]
+        if not held:
             return "not defined: no layer gives a map"
         if not known:
             return "not known"
         pixels = f"{known[-1].get('field_columns'):.0f} pixels"
-        return (
-            pixels
-            if known[-1] is self.maps[-1]
-            else f"not known behind {known[-1].name} ({pixels})"
-        )
+        return pixels if known[-1] is held[-1] else f"not known behind {known[-1].name} ({pixels})"
 
     @property
     def unfitting(self) -> list[Layer]:
