@@ -21,7 +21,7 @@ __all__ = ["FILES", "TOLD", "check_folder", "default_folder", "plain", "prepare"
 TOLD = "fooled.json"  # the last to land: a folder with it is one of the lab's
 FILES = (
     *("original.png", "fooled.png", "perturbation.png", "smallest.png", "way.png"),
-    *(TOLD, "report.html"),
+    *("triptych.png", TOLD, "report.html"),
 )
 _MARK = ".robustlab-fool"
 

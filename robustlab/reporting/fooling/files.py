@@ -1,4 +1,4 @@
-"""What a folder of a fooled picture holds beside the two pictures: perturbation, figures, page."""
+"""What a folder of a fooled picture holds beside the pictures: how they look, figures, the page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from robustlab import atomic
 from robustlab.fooled import Fooled
 from robustlab.reporting.fooling.page import write_fooled
+from robustlab.reporting.fooling.triptych import triptych
 from robustlab.reporting.pixels import magnified, png
 
 __all__ = ["figures", "write_told"]
@@ -21,9 +22,10 @@ _PIXELS = ("original", "changed", "smallest_changed", "maps")  # files of their 
 
 
 def write_told(fooled: Fooled, folder: Path) -> None:
-    """``perturbation.png``, ``report.html`` and ``fooled.json``; ``way.png`` comes before."""
+    """``perturbation.png``, ``triptych.png``, ``report.html`` and ``fooled.json``, the last to land."""
     shown, factor = magnified(fooled.original, fooled.changed)
     atomic.write(folder / "perturbation.png", png(shown))
+    atomic.write(folder / "triptych.png", triptych(fooled))
     way = folder / "way.png"
     write_fooled(fooled, folder / "report.html", way=way.read_bytes() if way.exists() else b"")
     told = {**figures(fooled), "perturbation.png is magnified by": factor}
