@@ -31,7 +31,7 @@ __all__ = [
 FROM_NOTHING = ("noise", "black", "white")
 _VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv")
 _SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N")
-_SHIPPED = "flower.jpg"  # of scikit-learn
+_SHIPPED = "china.jpg"  # of scikit-learn
 
 
 @dataclass(frozen=True)
@@ -173,14 +173,14 @@ def from_nothing(word: str, channels: int, side: tuple[int, int], seed: int) -> 
 
 
 def at_hand() -> Picture:
-    """A photograph that an installed package ships: scikit-learn's flower."""
+    """A photograph that an installed package ships: scikit-learn's temple."""
     from importlib.resources import as_file, files
 
     with as_file(files("sklearn.datasets.images") / _SHIPPED) as file:
         found = read_file(file)
     said = (
-        "A photograph that scikit-learn ships, flower.jpg: by flickr.com/photos/vultilion "
-        "(6056698931), CC BY 2.0."
+        "A photograph that scikit-learn ships, china.jpg: by flickr.com/photos/danielbuechele "
+        "(6061409035), CC BY 2.0."
     )
     return replace(found, name=_SHIPPED, source=said)
 

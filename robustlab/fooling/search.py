@@ -7,6 +7,7 @@ kept beside; the candidate itself is chosen by what a reader of its file would s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from robustlab.errors import BadRequest
 from robustlab.fooled import Pixels, Size
 from robustlab.fooling.asked import Asked
 from robustlab.fooling.readings import Read, look, probabilities
+from robustlab.fooling.sight import Seen
 from robustlab.units import Budget
 
 __all__ = ["Candidate", "Scene", "measure", "within"]
@@ -79,6 +81,14 @@ class Scene:
         """The picture's id: with the seed and the budget it decides all randomness."""
         return f"picture/{self.key}"
 
+    @cached_property
+    def looked_at(self) -> NDArray[np.bool_]:
+        """Pixels that the network's view depends on, [H, W]; all, where nothing says otherwise."""
+        layer, size = self.seen.module, self.pixels.shape[1:]
+        if not isinstance(layer, Seen):
+            return np.ones(size, bool)
+        return np.asarray(layer.looked_at(*size).numpy(), bool)
+
     def chances(self, pixels: Pixels) -> NDArray[np.float64]:
         """Probabilities [K] as a reader of ``pixels`` gets them."""
         found: NDArray[np.float64] = probabilities(look(self.backbone, [self.read(pixels)]))[0]
@@ -119,7 +129,11 @@ class Scene:
     def _candidate(
         self, pixels: Pixels, norm: str, budget: Budget
     ) -> tuple[bool, float, Pixels, float, float]:
-        """(hit, how sure, pixels, probability of the label, of the target)."""
+        """(hit, how sure, pixels, probability of the label, of the target).
+
+        Where the network does not look, a random start would only spoil the picture.
+        """
+        pixels = np.where(self.looked_at, pixels, self.pixels)
         chances = self.chances(pixels)
         label = float(chances[self.label])
         target = float("nan") if self.target is None else float(chances[self.target])

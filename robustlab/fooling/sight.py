@@ -95,6 +95,18 @@ class Seen(nn.Module):
         )
         return _rounded(scaled)
 
+    def looked_at(self, height: int, width: int) -> Tensor:
+        """Pixels of a picture that anything the network is shown depends on, bool [height, width].
+
+        Cubic weights may be negative: drawn at random, what is asked of them does not cancel.
+        """
+        x = torch.zeros(1, 1, height, width, dtype=torch.float64, requires_grad=True)
+        with torch.enable_grad():
+            shown = self.image(x)
+        asked = torch.rand(shown.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+        (slope,) = torch.autograd.grad(shown, x, asked)
+        return slope[0, 0] != 0
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, classes] of pictures [n, C, H, W] in [0, 1]."""
         logits: Tensor = self.network(self.image(x))

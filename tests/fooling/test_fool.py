@@ -12,6 +12,7 @@ from PIL import Image
 
 import robustlab
 from robustlab.fooling.pictures import from_data
+from robustlab.fooling.search import Scene
 from robustlab.fooling.tale import Request, stage
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
@@ -149,3 +150,25 @@ def test_the_same_seed_the_same_file(tmp_path, lenet):
     )
     assert np.array_equal(one.changed, two.changed)
     assert not np.array_equal(one.changed, other.changed)
+
+
+def check_left_alone(file, lenet, folder):
+    found = fool(file, target=8, backbone=lenet, eps=0.3, out=folder)
+    height, width = found.original.shape[1:]
+    side = (width - height) // 2 - 2  # the middle square is looked at, and what its edge mixes in
+    step = found.changed.astype(int) - found.original
+    assert side > 3
+    assert step[:, :, side + 2 : -side - 2].any()
+    assert not step[:, :, :side].any()
+    assert not step[:, :, -side:].any()
+
+
+def test_where_the_network_does_not_look_nothing_is_changed(larger, lenet, tmp_path):
+    check_left_alone(larger(44, 61), lenet, tmp_path / "out")
+
+
+def test_a_random_start_that_stays_is_seen(larger, lenet, tmp_path, monkeypatch):
+    """Mutant: everything counts as looked at."""
+    monkeypatch.setattr(Scene, "looked_at", True)
+    with pytest.raises(AssertionError):
+        check_left_alone(larger(44, 61), lenet, tmp_path / "out")

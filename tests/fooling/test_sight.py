@@ -221,3 +221,22 @@ def test_half_precision_loses_no_levels():
     x = torch.from_numpy(pixels[None] / np.float32(255))
     assert torch.equal(seen.module.image(x), x)
     assert not torch.equal(x.bfloat16().float(), x)  # what would have been lost
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("size", [(61, 40), (40, 61), (24, 24), (9, 13)])
+def test_what_is_not_looked_at_changes_nothing(sight, size):
+    """Noise where the layer does not look: Pillow shows the network the same. Where it does: not.
+
+    Mutant: one column more is given up than is.
+    """
+    looked = Seen(nn.Identity(), *sight.layer(*size)).looked_at(*size).numpy()
+    pixels, other = noise(sight.channels, *size), noise(sight.channels, *size, seed=1)
+    shown = sight.levels(pixels)
+    assert np.array_equal(sight.levels(np.where(looked, pixels, other)), shown)
+    columns = np.flatnonzero(looked.any(axis=0))
+    mutant = looked.copy()
+    mutant[:, columns[len(columns) // 2]] = False
+    assert not np.array_equal(sight.levels(np.where(mutant, pixels, other)), shown)
+    if sight.resize is None:
+        assert looked.all()

@@ -22,7 +22,7 @@ _PIXELS = ("original", "changed", "smallest_changed", "maps")  # files of their 
 
 
 def write_told(fooled: Fooled, folder: Path) -> None:
-    """``perturbation.png``, ``triptych.png``, ``report.html`` and ``fooled.json``, the last to land."""
+    """How it looks, ``report.html``, and ``fooled.json``, the last to land."""
     shown, factor = magnified(fooled.original, fooled.changed)
     atomic.write(folder / "perturbation.png", png(shown))
     atomic.write(folder / "triptych.png", triptych(fooled))
