@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from robustlab.backbones import Backbone, load_backbone
-from robustlab.backbones.lectures.pooling import POOLS, pooling
+from robustlab.backbones.lectures.pooling import POOLS
 from robustlab.data import Data, load_data
 from robustlab.invariance.shift_maps import Mapper
 from robustlab.invariance.shifts import ground, window
@@ -22,24 +21,9 @@ pytestmark = pytest.mark.benchmark
 RADIUS = 8
 
 
-def _twin(pool: str, width: int = 6) -> Backbone:
-    """`lenet5` with circular padding and a global average head; random weights."""
-    torch.manual_seed(0)
-
-    def conv(wide: int, out: int) -> nn.Conv2d:
-        return nn.Conv2d(wide, out, 5, padding=2, padding_mode="circular")
-
-    layers = [conv(1, width), nn.ReLU(), pooling(pool, 2, 2), conv(width, 16), nn.ReLU()]
-    layers += [pooling(pool, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    layers += [nn.Linear(16, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
-    module = nn.Sequential(*layers).eval()
-    return Backbone(module, input_shape=(1, 32, 32), classes=10, name=pool)
-
-
 def _networks(which: str) -> list[Backbone]:
-    if which == "twins":
-        return [*(_twin(pool) for pool in POOLS), _twin("max", 8), _twin("avg", 8)]
-    return [load_backbone(f"{which}@digits")]
+    names = [f"twin-{pool}" for pool in POOLS] if which == "twins" else [which]
+    return [load_backbone(f"{name}@digits") for name in names]
 
 
 def _loop(backbone: Backbone, data: Data, mode: str) -> np.ndarray[Any, Any]:
