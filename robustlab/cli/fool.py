@@ -115,6 +115,8 @@ def _print(found: Fooled) -> None:
             f"smallest that works at 8 bits: {least.linf} of 255 grey levels a value, "
             f"L2 {least.l2:.0f}, {least.l0} of {least.pixels} pixels changed"
         )
+    for note in found.notes:
+        click.echo(f"note: {note}")
     click.echo(
         f"{'fooled' if found.succeeded else 'not fooled'}; see {found.facts['folder']}/report.html"
     )

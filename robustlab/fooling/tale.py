@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from robustlab.errors import BadRequest, choices
 from robustlab.fooled import Fooled, Pixels
 from robustlab.fooling.asked import Asked, ask
 from robustlab.fooling.checks import check_file, load_png
-from robustlab.fooling.evidence import gathered
-from robustlab.fooling.keeping import check_folder, default_folder, prepare, write_picture
+from robustlab.fooling.evidence import gathered, tried
+from robustlab.fooling.keeping import check_folder, clear, default_folder, prepare, write_picture
 from robustlab.fooling.others import networks_at_hand
 from robustlab.fooling.pictures import (
     FROM_NOTHING,
@@ -95,13 +96,19 @@ def fool_one(
         found = scene.search(asked, asked.budget.text)
     prepare(folder)
     with clock("checks"):
-        fooled = _checked(picture, request, scene, sight, asked, found, folder)
+        try:
+            fooled = _checked(picture, request, scene, sight, asked, found, folder)
+        except BaseException:
+            clear(folder)  # pictures of which nothing was told would be half an answer
+            raise
     tries = 0
     if fooled.succeeded:
         with clock("smallest"):
             say("looking for the smallest eps that works at 8 bits")
-            least, tries = smallest(scene, asked, found)
-            fooled = replace(fooled, **_smallest(scene, least, folder))
+            least, notes = tried("smallest eps", partial(smallest, scene, asked, found))
+            fooled = replace(fooled, notes=(*fooled.notes, *notes))
+        if least is not None:
+            fooled, tries = replace(fooled, **_smallest(scene, least[0], folder)), least[1]
     if evidence:
         fooled = replace(fooled, **gathered(scene, asked, fooled, looking, folder, clock, say))
     facts = _facts(scene, found, tries, clock, command, folder)

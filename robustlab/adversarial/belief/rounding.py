@@ -33,8 +33,8 @@ def rounding(case: Case) -> Iterator[Finding]:
     fools the reason is "rounding", where none does "attack". Of at most 64 images, each at its
     largest eps. Red where one reason takes more than half of the images fooled, and more than two.
 
-    Budgets below one level of 1/255 are left out and told in amber: the clean image is the only one
-    of 8 bits there, whatever the attack does, so that a loss is the question's and not the attack's.
+    Budgets below one level of 1/255 are left out and told in amber: the clean image is the only
+    one of 8 bits there, whatever the attack does: the question loses them, not the attack.
     """
     found = case.found
     held = found.verified & found.attackable

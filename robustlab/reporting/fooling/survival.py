@@ -9,7 +9,7 @@ from robustlab.fooled import Curve, Fooled
 from robustlab.reporting.fooling.charts import chart
 from robustlab.reporting.fooling.classes import columns, legend, lines
 from robustlab.reporting.fooling.verdict import Finding
-from robustlab.reporting.fooling.words import chance, count, joined, plain_name, quoted
+from robustlab.reporting.fooling.words import chance, joined, plain_name, quoted
 
 __all__ = ["survival"]
 

@@ -315,7 +315,8 @@ def brink(levels: float, eps: list[str], steps: int = 10) -> Found:
 def test_a_budget_below_a_level_is_no_fault_of_the_attack() -> None:
     """No 8-bit image can change there: said, and left out of what raises red."""
     found = brink(0.3, ["0.5/255", "1/255"])
-    assert found.verified.all() and found.verified_8bit.sum(axis=1).tolist() == [0, 8]
+    assert found.verified.all()
+    assert found.verified_8bit.sum(axis=1).tolist() == [0, 8]
     told = [f for f in found.findings if f.detector == "rounding"]
     assert [f.level for f in told] == ["amber", "green"]
     assert (told[0].count, told[0].of, len(told[0].names)) == (8, 8, 8)
@@ -327,7 +328,8 @@ def test_a_budget_below_a_level_is_no_fault_of_the_attack() -> None:
 def test_a_budget_of_levels_counts_beside_one_below() -> None:
     """What is lost at 1.5/255 stays red, whatever else was asked for."""
     found = brink(1.2, ["0.5/255", "1.5/255"])
-    assert found.verified.sum(axis=1).tolist() == [0, 8] and not found.verified_8bit.any()
+    assert found.verified.sum(axis=1).tolist() == [0, 8]
+    assert not found.verified_8bit.any()
     assert spoken(found, "rounding") == ["red"]
 
 
