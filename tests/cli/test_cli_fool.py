@@ -79,6 +79,36 @@ def test_words_on_the_terminal(lab, tmp_path, quick):
     assert "searching with pgd at 0.2" in done.err
 
 
+def test_an_empty_name_is_not_the_folder_one_stands_in(lab, digits, tmp_path, quick, monkeypatch):
+    """As where a variable of the shell is not set: pictures there must not be attacked."""
+    monkeypatch.chdir(digits)
+    done = lab("fool", "", *NETWORK, "-o", tmp_path / "a")
+    assert (done.code, done.out) == (2, "")
+    assert "IMAGE is empty" in done.err
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_smallest_is_told_in_the_norm_that_was_searched(lab, digits, tmp_path, quick):
+    """And as found by that attack: another may find a smaller one."""
+    asked = [*NETWORK, "--eps", "2", "--attack", "pgd?norm=l2&steps=10", "-o"]
+    done = lab("fool", "digits:test#3", *asked, tmp_path / "a")
+    told = json.loads((tmp_path / "a" / "fooled.json").read_text())["smallest"]
+    assert f"smallest found by pgd (L2) at 8 bits: {told['l2']:.4g} grey levels;" in done.out
+    table = lab("fool", digits, *asked, tmp_path / "b").out
+    assert "smallest found (L2)" in table
+    told = json.loads((tmp_path / "b" / "digit_6" / "fooled.json").read_text())["smallest"]
+    assert f"{told['l2']:.4g} grey levels" in table
+
+
+def test_no_certainty_by_rounding(lab, tmp_path, quick):
+    asked = [*NETWORK, "--target", "8", "--eps", "0.2", "-o", tmp_path / "a"]
+    done = lab("fool", "digits:test#3", *asked)
+    assert "after:  8 over 99.9 %" in done.out
+    assert "over 99.99 % in a batch of 3; 8, over 99.99 % in float64" in done.out
+    assert "100.0" not in done.out
+    assert " 0.0 %" not in done.out
+
+
 def test_not_fooled_is_one(lab, tmp_path, quick):
     arguments = [*NETWORK, "--target", "1", "--eps", "1/255", "-o", tmp_path / "a"]
     done = lab("fool", "digits:test#3", *arguments)
