@@ -109,8 +109,8 @@ def _least(one: Fooled) -> str:
     if one.smallest is None:
         return "none" if one.succeeded else "not fooled"
     size = {name: getattr(one.smallest, name) for name in ("linf", "l2", "l1", "l0")}
-    unit = "pixels" if one.norm == "l0" else "grey levels"
-    return f"{size[one.norm]:.4g} {unit}"
+    unit = "pixel" if one.norm == "l0" else "grey level"
+    return f"{size[one.norm]:.4g} {unit}{'s' * (size[one.norm] != 1)}"
 
 
 def _print(found: Fooled) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from robustlab.backbones import load_backbone
-from robustlab.cli.fool import fool
+from robustlab.cli.fool import _least, fool
+from robustlab.fooled import Size
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
@@ -98,6 +100,16 @@ def test_the_smallest_is_told_in_the_norm_that_was_searched(lab, digits, tmp_pat
     assert "smallest found (L2)" in table
     told = json.loads((tmp_path / "b" / "digit_6" / "fooled.json").read_text())["smallest"]
     assert f"{told['l2']:.4g} grey levels" in table
+
+
+def test_a_single_level_is_told_as_one():
+    size = Size(linf=1, l2=2.0, l1=4.0, l0=4, pixels=9, mean=0.1)
+    found = SimpleNamespace(smallest=size, succeeded=True, norm="linf")
+    assert _least(found) == "1 grey level"
+    found.norm = "l0"
+    assert _least(found) == "4 pixels"
+    found.smallest, found.succeeded = None, False
+    assert _least(found) == "not fooled"
 
 
 def test_no_certainty_by_rounding(lab, tmp_path, quick):

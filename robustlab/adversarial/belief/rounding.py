@@ -46,7 +46,9 @@ def rounding(case: Case) -> Iterator[Finding]:
     if not held.any():
         return
     if not lost.any():
-        yield Finding("rounding", "green", "Every success as floats is one as 8-bit pixels too.")
+        where = "At eps of one level of 1/255 or more e" if below.any() else "E"
+        text = f"{where}very success as floats is one as 8-bit pixels too."
+        yield Finding("rounding", "green", text)
         return
     n, of = int(lost.any(axis=0).sum()), int(held.any(axis=0).sum())
     if case.spatial:

@@ -321,6 +321,10 @@ def test_a_budget_below_a_level_is_no_fault_of_the_attack() -> None:
     assert [f.level for f in told] == ["amber", "green"]
     assert (told[0].count, told[0].of, len(told[0].names)) == (8, 8, 8)
     assert "at eps 0.5/255 as floats alone" in told[0].text
+    # Not "every": that would deny the line above it.
+    assert told[1].text.startswith("At eps of one level of 1/255 or more every success")
+    (whole,) = [f for f in brink(0.3, ["1/255"]).findings if f.detector == "rounding"]
+    assert whole.text == "Every success as floats is one as 8-bit pixels too."
     alone = [f for f in brink(0.3, ["0.5/255"]).findings if f.detector == "rounding"]
     assert [f.level for f in alone] == ["amber"]
 
