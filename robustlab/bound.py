@@ -175,11 +175,36 @@ def learns(bound: Bound) -> bool:
 
 
 def source_of(bound: Bound) -> str:
-    """Fingerprint of the probe's code; that of an attack made of others also of theirs."""
-    if bound.registered.kind != "attack":
-        return bound.registered.source
-    members = list(_used(bound.registered.obj(**bound.params)))
-    return identity([bound.registered.source, *members]) if members else bound.registered.source
+    """Fingerprint of the probe's code, and of that of the attacks it is made of or runs."""
+    own = bound.registered.source
+    if bound.registered.kind == "attack":
+        used = list(_used(bound.registered.obj(**bound.params)))
+    else:
+        used = [source for name in _named(bound) for source in _sources(name, bound.params)]
+    return identity([own, *used]) if used else own
+
+
+def _named(bound: Bound) -> Iterator[str]:
+    """Attacks that a probe says it runs; parameters that name one are filled in."""
+    for one in bound.registered.uses:
+        yield one.format(**bound.params)
+
+
+def _sources(name: str, params: dict[str, Any]) -> Iterator[str]:
+    """Of an attack, and of all that it uses at the probe's budget and norm; nothing where the word
+    names no attack, as "none" does.
+    """
+    try:
+        registered = resolve(name)
+    except BadRequest:
+        return
+    yield registered.source
+    asked = {key: params[key] for key in ("eps", "norm") if params.get(key)}
+    try:
+        attack = registered.obj(**bind(registered, asked))
+    except BadRequest:  # the probe itself will say what is wrong with it
+        return
+    yield from _used(attack)
 
 
 def _used(attack: Any) -> Iterator[str]:

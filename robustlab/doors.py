@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -251,13 +252,16 @@ def fool_folder(
     from robustlab.backbones import load_backbone
     from robustlab.fooling.folder import folders_of, readable
     from robustlab.fooling.keeping import default_folder
+    from robustlab.fooling.tale import Request, check_picture
     from robustlab.fooling.targets import SeenAlready
     from robustlab.reporting.fooling.index import index_of
     from robustlab.runner import choose_device
 
     say = tell or (lambda sentence: None)
-    pictures = readable(Path(folder))
     network = load_backbone(backbone, device=choose_device(device))
+    plain = {name: asked[name] for name in ("on", "resize", "seed") if name in asked}
+    refuse = partial(check_picture, backbone=network, request=Request(**plain))
+    pictures = readable(Path(folder), refuse)
     named = default_folder(Path(folder).resolve().name, asked.get("target"))
     place = Path(out) if out else named
     found: list[Fooled] = []

@@ -122,6 +122,7 @@ class Curve:
         fooled, at_target: of the changed adversarial picture, bool [k].
         label, target: its probabilities [k].
         clean: whether the clean picture, changed alike, is still seen as it was, bool [k].
+        unchanged: the first so many values leave every pixel as it was: they test nothing.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Curve:
     label: Floats
     target: Floats
     clean: NDArray[np.bool_]
+    unchanged: int = 0
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ class Registered:
         check: called as the probe is, before anything runs; it raises BadRequest.
         folders: parameters that name a folder of the user's, "" for none: looked for beside the
             suite first, and what lies in it decides the numbers.
+        uses: names of attacks that a probe runs, whose code decides its numbers too; ``{attack}``
+            stands for what its parameter ``attack`` says.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Registered:
     library: str = ""
     check: Callable[..., None] | None = None
     folders: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -103,12 +106,15 @@ def probe(
     version: int = 1,
     check: Callable[..., None] | None = None,
     folders: tuple[str, ...] = (),
+    uses: tuple[str, ...] = (),
 ) -> Callable[[T], T]:
     """Register a function ``(backbone, data, *, params) -> Outcome`` or an `Attack` subclass.
 
     ``check(backbone, data, **params)`` may refuse what cannot run, with a `BadRequest`, before
     anything of the suite runs. Parameters named in ``folders`` are paths of folders: looked for
-    beside the suite first, and a run is computed anew where a picture in one has changed.
+    beside the suite first, and a run is computed anew where a picture in one has changed. So it is
+    where the code of an attack in ``uses`` has changed: names, or ``"{attack}"`` for the one that
+    the parameter ``attack`` names.
 
     Example::
 
@@ -127,7 +133,7 @@ def probe(
             owner = str(shipped.file)
         if owner is not None:
             raise BadRequest(f"probe {name!r} is already registered by {owner}; rename yours")
-        _REGISTERED[name] = Registered(name, obj, scope, version, check=check, folders=folders)
+        _REGISTERED[name] = Registered(name, obj, scope, version, "", check, folders, uses)
         return obj
 
     return register

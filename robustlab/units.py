@@ -82,7 +82,8 @@ def parse_budget(
         return _pixels(value, text, norm, pixels)
     largest = {"linf": 1.0, "l2": math.sqrt(size or math.inf), "l1": float(size or math.inf)}[norm]
     if value > largest:
-        hint = f"; did you mean '{text}/255'?" if value <= 255 * largest else ""
+        levels = value <= 255 * largest and "/" not in text
+        hint = f"; did you mean '{text}/255'?" if levels else ""
         raise BadRequest(
             f"eps {text} ({NORM_TITLES[norm]}) is larger than the whole box of images in [0, 1] "
             f"({largest:g}){hint}"

@@ -8,9 +8,11 @@ import pytest
 import robustlab
 from robustlab import plan as planning
 from robustlab import record
+from robustlab.bound import bind_all, source_of
 from robustlab.doors import plan_of
 from robustlab.errors import BadRequest
 from robustlab.plan import make_plan
+from robustlab.registry import _REGISTERED, resolve
 from robustlab.suite import BackboneSpec, ProbeSpec, Suite
 
 pytestmark = pytest.mark.usefixtures("forget")
@@ -245,6 +247,57 @@ def test_the_source_of_every_attack_inside_decides(tmp_path, params):
         path.write_text(text.format(change))
         found.append(first_id(suite=replace(ASKED["suite"], probes=(probe,))))
     assert found[0] == found[2] != found[1]
+
+
+@pytest.mark.parametrize("use", ["retrieval", "attribution", "depth_trace"])
+@pytest.mark.parametrize("inside", [False, True], ids=["itself", "in an ensemble"])
+def test_the_source_of_the_attack_that_a_probe_runs_decides(tmp_path, use, inside):
+    path = tmp_path / "mine.py"
+    text = (
+        "from robustlab import Attack, probe\n\n\n@probe('mine')\nclass Mine(Attack):\n"
+        "    def search(self, model, x, y, start, threat, rng):\n        return x{}\n"
+        "\n\n@probe('both')\nclass Both(Mine):\n"
+        "    def members(self):\n        return [('fgsm', {{}}), ('pgd', {{}})]\n"
+    )
+    spec = ProbeSpec(use, {"attack": f"{path}:{'both' if inside else 'mine'}"})
+    found = []
+    for change in ("", " * 1.0", ""):
+        path.write_text(text.format(change))
+        found.append(sources(spec))
+    assert found[0] == found[2] != found[1]
+
+
+def sources(spec):
+    """What decides the identity of the cells of one probe."""
+    bound = bind_all(replace(TEN, probes=(spec,)))
+    return [source_of(one) for one in bound if one.registered.name == spec.use]
+
+
+@pytest.mark.parametrize(
+    ("use", "runs"),
+    [
+        ("reach", ["pgd", "ensemble"]),
+        ("clean", ["pgd", "fgsm", "square", "noise"]),
+        ("retrieval", ["pgd"]),
+        ("attribution", ["pgd"]),
+        ("depth_trace", ["pgd"]),
+    ],
+)
+def test_the_source_of_shipped_attacks_inside_decides(monkeypatch, use, runs):
+    """Each file that the probe runs, and no other: an edited one gives other cells."""
+    spec = ProbeSpec(use)
+    before = sources(spec)
+    for edited in (*runs, "fab"):
+        told = resolve(edited)
+        monkeypatch.setitem(_REGISTERED, edited, replace(told, library="edited"))
+        assert (sources(spec) != before) == (edited in runs), edited
+        monkeypatch.setitem(_REGISTERED, edited, told)
+
+
+def test_a_probe_that_names_no_attack_runs_none():
+    spec = ProbeSpec("retrieval", {"attack": "none"})
+    assert sources(spec)[-1] == resolve("retrieval").source
+    assert sources(ProbeSpec("retrieval"))[-1] != resolve("retrieval").source
 
 
 def test_moving_to_a_device_keeps_ids():

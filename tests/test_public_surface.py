@@ -47,7 +47,7 @@ SIGNATURES = {
     "load_data": "(source, take=None, seed=0)",
     "load_suite": "(suite)",
     "open_run": "(folder)",
-    "probe": "(name, *, scope='sample', version=1, check=None, folders=())",
+    "probe": "(name, *, scope='sample', version=1, check=None, folders=(), uses=())",
     "report": "(folder, path=None)",
     "run": "(suite, *, backbones=None, data=None, take=None, out=None, seed=None, device='auto', "
     "part=None, command='', tell=None)",

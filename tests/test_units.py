@@ -185,3 +185,10 @@ def test_fractions_are_exactly_rounded(over, under):
 def test_a_number_and_its_text_are_one_budget(value):
     assert parse_budget(value, "linf").value == value
     assert parse_budget(str(value), "linf") == parse_budget(value, "linf")
+
+
+def test_a_fraction_beyond_the_box_is_not_divided_once_more():
+    """ "did you mean '300/255/255'?" would be refused as well."""
+    with pytest.raises(BadRequest, match="larger than the whole box") as error:
+        parse_budgets("300/255", "linf")
+    assert "did you mean" not in str(error.value)

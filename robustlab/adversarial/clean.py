@@ -17,7 +17,7 @@ from robustlab.registry import probe
 __all__ = ["clean"]
 
 
-@probe("clean", version=4)
+@probe("clean", version=4, uses=("pgd", "fgsm", "square", "noise"))
 def clean(backbone: Backbone, data: Data, *, batch: int = 128, sample: int = 16) -> Outcome:
     """Predictions and confidences on unattacked images, and reasons to distrust the network.
 

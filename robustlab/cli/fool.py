@@ -9,6 +9,8 @@ import click
 
 from robustlab.cli.output import json_option, print_json, table
 from robustlab.cli.running import command_line
+from robustlab.errors import BadRequest
+from robustlab.units import NORM_TITLES
 
 if TYPE_CHECKING:
     from robustlab.fooled import Fooled, Reading
@@ -66,6 +68,9 @@ def fool(
         "command": command_line(),
         "tell": lambda sentence: click.echo(sentence, err=True),
     }
+    if image is not None and not image.strip():
+        # A variable of the shell that is not set; as a path it would be the folder one stands in.
+        raise BadRequest("IMAGE is empty; name a picture file, or leave it out for one at hand")
     if image is not None and Path(image).is_dir():
         return _folder(Path(image), out, asked, as_json)
     from robustlab.doors import fool as fool_picture
@@ -90,16 +95,22 @@ def _folder(folder: Path, out: str | None, asked: dict[str, Any], as_json: bool)
         told = {"folder": str(place), "fooled": many, "of": len(found)}
         print_json({**told, "pictures": [figures(one) for one in found]})
     else:
+        norm = found[0].norm
         rows = [
             [one.picture, one.before.top[0][1], one.after.top[0][1], _least(one)] for one in found
         ]
-        table(["picture", "before", "after", "smallest, grey levels"], rows)
+        table(["picture", "before", "after", f"smallest found ({NORM_TITLES[norm]})"], rows)
         click.echo(f"\n{many} of {len(found)} fooled; see {place}/index.csv")
     return 0 if many == len(found) else 1
 
 
 def _least(one: Fooled) -> str:
-    return "not fooled" if one.smallest is None else str(one.smallest.linf)
+    """In the norm that was searched in; what the others are follows from it by chance alone."""
+    if one.smallest is None:
+        return "none" if one.succeeded else "not fooled"
+    size = {name: getattr(one.smallest, name) for name in ("linf", "l2", "l1", "l0")}
+    unit = "pixel" if one.norm == "l0" else "grey level"
+    return f"{size[one.norm]:.4g} {unit}{'s' * (size[one.norm] != 1)}"
 
 
 def _print(found: Fooled) -> None:
@@ -112,13 +123,18 @@ def _print(found: Fooled) -> None:
     if found.smallest is not None:
         least = found.smallest
         click.echo(
-            f"smallest that works at 8 bits: {least.linf} of 255 grey levels a value, "
-            f"L2 {least.l2:.0f}, {least.l0} of {least.pixels} pixels changed"
+            f"smallest found by {found.attack} ({NORM_TITLES[found.norm]}) at 8 bits: "
+            f"{_least(found)}; in all {least.linf} of 255 grey levels a value, L2 {least.l2:.0f}, "
+            f"{least.l0} of {least.pixels} pixels changed"
         )
+    for note in found.notes:
+        click.echo(f"note: {note}")
     click.echo(
         f"{'fooled' if found.succeeded else 'not fooled'}; see {found.facts['folder']}/report.html"
     )
 
 
 def _top(reading: Reading) -> str:
-    return ", ".join(f"{name} {100 * share:.1f} %" for _, name, share in reading.top)
+    from robustlab.reporting.fooling.words import chance
+
+    return ", ".join(f"{name} {chance(share)}" for _, name, share in reading.top)

@@ -33,7 +33,7 @@ from robustlab.registry import probe, resolve
 __all__ = ["attribution"]
 
 
-@probe("attribution", scope="set", version=2)
+@probe("attribution", scope="set", version=2, uses=("{attack}",))
 def attribution(
     backbone: Backbone,
     data: Data,

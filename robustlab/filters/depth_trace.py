@@ -34,7 +34,7 @@ __all__ = ["depth_trace"]
 Array = NDArray[Any]
 
 
-@probe("depth_trace", scope="set", version=2)
+@probe("depth_trace", scope="set", version=2, uses=("{attack}",))
 def depth_trace(
     backbone: Backbone,
     data: Data,

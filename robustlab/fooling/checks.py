@@ -63,9 +63,8 @@ def check_file(
     clean, other = load_png(original), load_png(changed)
     if clean.pixels.shape != other.pixels.shape:
         return (_form(clean, other, scene),)
-    read, classes = scene.chances(other.pixels), scene.backbone.classes
+    read = scene.chances(other.pixels)
     goal = _goal(scene)
-    top = int(read.argmax())
     hit = scene.hits(read)
     return (
         _form(clean, other, scene),
@@ -74,7 +73,7 @@ def check_file(
         Check(
             f"Opened again from disk, resized and cropped by Pillow: {goal}?",
             hit,
-            f"{classes[top]}, {_percent(read[top])}",
+            _said(scene, read),
         ),
         _elsewhere(other.pixels, scene, sight, goal),
         _precise(clean.pixels, other.pixels, scene, goal),
@@ -90,7 +89,10 @@ def _goal(scene: Scene) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+    """Rounding must make neither certainty nor impossibility."""
+    if share >= 0.99995:
+        return "over 99.99 %"
+    return "under 0.01 %" if share < 0.00005 else f"{100 * share:.2f} %"
 
 
 def _size(pixels: Pixels) -> str:
@@ -129,7 +131,7 @@ def _unchanged(clean: Pixels, scene: Scene) -> Check:
     return Check(
         f"Is the original, written and read the same way, still taken for {name}?",
         top == scene.label and np.array_equal(clean, scene.pixels),
-        f"{scene.backbone.classes[top]}, {_percent(chances[top])}",
+        _said(scene, chances),
     )
 
 
@@ -137,11 +139,10 @@ def _elsewhere(other: Pixels, scene: Scene, sight: Sight, goal: str) -> Check:
     with exact_kernels():
         x = torch.from_numpy(sight.by_torchvision(other)[None])
         chances = scene.backbone(x).double().softmax(dim=1)[0].cpu().numpy()
-    top = int(chances.argmax())
     return Check(
         f"Preprocessed by torchvision's transforms on a tensor instead: {goal}?",
         scene.hits(chances),
-        f"{scene.backbone.classes[top]}, {_percent(chances[top])}",
+        _said(scene, chances),
     )
 
 
@@ -151,10 +152,15 @@ def _precise(clean: Pixels, other: Pixels, scene: Scene, goal: str) -> Check:
     with exact_kernels():
         batch = scene.backbone(x).double().softmax(dim=1).cpu().numpy()
         exact = _in_float64(scene, x[1:2])
-    told = [f"{_percent(batch[1].max())} in a batch of 3"]
-    told += ["float64 cannot be run"] if exact is None else [f"{_percent(exact.max())} in float64"]
+    told = [f"{_said(scene, batch[1])} in a batch of 3"]
+    told += ["float64 cannot be run"] if exact is None else [f"{_said(scene, exact)} in float64"]
     held = all(scene.hits(one) for one in [batch[1], batch[2], *([] if exact is None else [exact])])
-    return Check(f"In another batch and in float64: {goal}?", held, ", ".join(told))
+    return Check(f"In another batch and in float64: {goal}?", held, "; ".join(told))
+
+
+def _said(scene: Scene, chances: NDArray[np.float64]) -> str:
+    top = int(chances.argmax())
+    return f"{scene.backbone.classes[top]}, {_percent(chances[top])}"
 
 
 def _in_float64(scene: Scene, x: NDArray[np.float32]) -> Logits | None:

@@ -27,7 +27,7 @@ from robustlab.fooling.survival import survival
 from robustlab.fooling.transfer import transfer
 from robustlab.fooling.ways import Walked, straight_line, walked
 
-__all__ = ["WAY", "gathered"]
+__all__ = ["WAY", "gathered", "tried"]
 
 WAY = "way.png"
 
@@ -59,11 +59,9 @@ def gathered(
     def part(name: str, make: Callable[[], Any]) -> Any:
         tell(f"evidence: {name}")
         with clock(name):
-            try:
-                return make()
-            except BadRequest as error:
-                notes.append(f"No {name}: {error}.")
-                return None
+            found, note = tried(name, make)
+        notes.extend(note)
+        return found
 
     found["controls"] = part("controls", partial(controls, *mine, *pair, *goal, seed=scene.seed))
     line = part("straight line", partial(straight_line, *mine, *pair, *goal))
@@ -79,6 +77,21 @@ def gathered(
     found["maps"] = part("attribution", partial(attribution, *mine, *pair, seed=scene.seed))
     kept = {name: value for name, value in found.items() if value is not None}
     return {**kept, "notes": (*fooled.notes, *notes)}
+
+
+def tried(name: str, make: Callable[[], Any]) -> tuple[Any, tuple[str, ...]]:
+    """What ``make`` gives, None where it cannot, and then a note that says why.
+
+    One piece that fails, in whichever way, must not take the rest with it: by now pictures have
+    been written, and the figures that tell of them have not.
+    """
+    try:
+        return make(), ()
+    except BadRequest as error:
+        return None, (f"No {name}: {str(error).rstrip('.')}.",)
+    except Exception as error:  # a network may break in any way
+        said = " ".join(str(error).split())[:200].rstrip(".")
+        return None, (f"The {name} failed: {type(error).__name__}{said and ': '}{said}.",)
 
 
 def _walk(scene: Scene, asked: Asked) -> Walked:

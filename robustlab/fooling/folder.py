@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from robustlab.errors import BadRequest
 from robustlab.fooling.keeping import check_folder, plain
-from robustlab.fooling.pictures import pictures_in, read_file
+from robustlab.fooling.pictures import Picture, pictures_in, read_file
 
 __all__ = ["folders_of", "readable"]
 
 
-def readable(folder: Path) -> list[Path]:
+def readable(folder: Path, check: Callable[[Picture], None]) -> list[Path]:
     """The pictures in ``folder``, each read once, one at a time, so that a broken one is told
     before anything is written.
 
+    Args:
+        check: refuses a picture that was read.
+
     Raises:
-        BadRequest: there are none, or one cannot be read.
+        BadRequest: there are none, or one cannot be read or is refused; it is named.
     """
     found = pictures_in(folder)
     for file in found:
-        read_file(file)
+        picture = read_file(file)
+        try:
+            check(picture)
+        except BadRequest as error:
+            raise error.inside(str(file)) from None
     return found
 
 

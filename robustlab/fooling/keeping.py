@@ -16,7 +16,16 @@ from robustlab import atomic
 from robustlab.errors import BadRequest
 from robustlab.fooled import Pixels
 
-__all__ = ["FILES", "TOLD", "check_folder", "default_folder", "plain", "prepare", "write_picture"]
+__all__ = [
+    "FILES",
+    "TOLD",
+    "check_folder",
+    "clear",
+    "default_folder",
+    "plain",
+    "prepare",
+    "write_picture",
+]
 
 TOLD = "fooled.json"  # the last to land: a folder with it is one of the lab's
 FILES = (
@@ -61,6 +70,11 @@ def prepare(folder: Path) -> None:
     check_folder(folder)
     atomic.make_folder(folder)
     atomic.write(folder / _MARK, b"robustlab fool writes here\n")
+    clear(folder)
+
+
+def clear(folder: Path) -> None:
+    """Take away the files of `FILES`; what else lies in the folder stays."""
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
 

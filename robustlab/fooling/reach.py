@@ -55,7 +55,7 @@ def refuse(
     _attack(eps, **{name: params[name] for name in ("steps", "restarts")})
 
 
-@probe("reach", scope="set", version=1, check=refuse)
+@probe("reach", scope="set", version=1, check=refuse, uses=("ensemble", "pgd"))
 def reach(
     backbone: Backbone,
     data: Data,

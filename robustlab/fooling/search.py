@@ -21,7 +21,7 @@ from robustlab.fooling.readings import Read, look, probabilities
 from robustlab.fooling.sight import Seen
 from robustlab.units import Budget
 
-__all__ = ["Candidate", "Scene", "measure", "within"]
+__all__ = ["Candidate", "Scene", "check_size", "measure", "within"]
 
 _LARGEST = 16_000_000  # pixels that are attacked: the search keeps some ten copies in float32
 
@@ -69,12 +69,7 @@ class Scene:
     seed: int
 
     def __post_init__(self) -> None:
-        height, width = self.pixels.shape[1:]
-        if height * width > _LARGEST:
-            raise BadRequest(
-                f"a picture of {width}x{height} pixels needs gigabytes to attack as a whole; make "
-                "it smaller, or attack what the network sees of it: --on crop"
-            )
+        check_size(self.pixels)
 
     @property
     def name(self) -> str:
@@ -140,6 +135,16 @@ class Scene:
         fits = within(pixels, self.pixels, norm, budget.value)
         sure = -label if self.target is None else target
         return fits and self.hits(chances), sure if fits else -2.0, pixels, label, target
+
+
+def check_size(pixels: Pixels) -> None:
+    """Refuse a picture uint8 [C, H, W] that is too large to attack as a whole."""
+    height, width = pixels.shape[1:]
+    if height * width > _LARGEST:
+        raise BadRequest(
+            f"a picture of {width}x{height} pixels needs gigabytes to attack as a whole; make "
+            "it smaller, or attack what the network sees of it: --on crop"
+        )
 
 
 def measure(changed: Pixels, clean: Pixels) -> Size:

@@ -149,10 +149,14 @@ def survival(
             f"pictures of {original.shape} and {changed.shape}; give both alike, grey or RGB"
         )
 
+    same: dict[str, list[bool]] = {name: [] for name in changes}
+
     def shown() -> Iterator[Pixels]:
-        for change in changes.values():
+        for name, change in changes.items():
             for value in change.values:
-                yield change.apply(changed, value)
+                found = change.apply(changed, value)
+                same[name].append(np.array_equal(found, changed))
+                yield found
                 yield change.apply(original, value)
 
     logits = look(backbone, map(read, shown()), batch=batch)
@@ -172,6 +176,7 @@ def survival(
                 label=chances[rows, label],
                 target=aimed,
                 clean=clean[rows] == label,
+                unchanged=[*same[name], False].index(False),
             )
         )
     return tuple(curves)

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from robustlab.errors import BadRequest, choices
 from robustlab.fooled import Fooled, Pixels
 from robustlab.fooling.asked import Asked, ask
 from robustlab.fooling.checks import check_file, load_png
-from robustlab.fooling.evidence import gathered
-from robustlab.fooling.keeping import check_folder, default_folder, prepare, write_picture
+from robustlab.fooling.evidence import gathered, tried
+from robustlab.fooling.keeping import check_folder, clear, default_folder, prepare, write_picture
 from robustlab.fooling.others import networks_at_hand
 from robustlab.fooling.pictures import (
     FROM_NOTHING,
@@ -27,13 +28,13 @@ from robustlab.fooling.pictures import (
     read_file,
 )
 from robustlab.fooling.readings import Read, look, reading
-from robustlab.fooling.search import Candidate, Scene, measure
+from robustlab.fooling.search import Candidate, Scene, check_size, measure
 from robustlab.fooling.sight import Sight, in_full, sight_of
 from robustlab.fooling.smallest import smallest
 from robustlab.fooling.targets import choose
 from robustlab.fooling.transfer import matching
 
-__all__ = ["Request", "fool_one", "picture_of"]
+__all__ = ["Request", "check_picture", "fool_one", "picture_of"]
 
 ON = ("picture", "crop")
 
@@ -54,6 +55,8 @@ class Request:
     def __post_init__(self) -> None:
         if self.on not in ON:
             raise BadRequest(f"unknown --on {self.on!r}{choices(self.on, ON)}")
+        if not 0 <= self.seed < 2**32:
+            raise BadRequest(f"--seed {self.seed}: give a whole number from 0 to {2**32 - 1}")
 
 
 def fool_one(
@@ -95,13 +98,19 @@ def fool_one(
         found = scene.search(asked, asked.budget.text)
     prepare(folder)
     with clock("checks"):
-        fooled = _checked(picture, request, scene, sight, asked, found, folder)
+        try:
+            fooled = _checked(picture, request, scene, sight, asked, found, folder)
+        except BaseException:
+            clear(folder)  # pictures of which nothing was told would be half an answer
+            raise
     tries = 0
     if fooled.succeeded:
         with clock("smallest"):
             say("looking for the smallest eps that works at 8 bits")
-            least, tries = smallest(scene, asked, found)
-            fooled = replace(fooled, **_smallest(scene, least, folder))
+            least, notes = tried("smallest eps", partial(smallest, scene, asked, found))
+            fooled = replace(fooled, notes=(*fooled.notes, *notes))
+        if least is not None:
+            fooled, tries = replace(fooled, **_smallest(scene, least[0], folder)), least[1]
     if evidence:
         fooled = replace(fooled, **gathered(scene, asked, fooled, looking, folder, clock, say))
     facts = _facts(scene, found, tries, clock, command, folder)
@@ -193,6 +202,8 @@ def picture_of(asked: str | Path | None, backbone: Backbone, request: Request) -
     if asked is None:
         return at_hand()
     text = str(asked)
+    if not text.strip():
+        raise BadRequest("the picture's name is empty; name a file, or give None for one at hand")
     if Path(text).is_dir():
         raise BadRequest(f"{text} is a folder; name a picture in it")
     if Path(text).is_file():
@@ -204,6 +215,18 @@ def picture_of(asked: str | Path | None, backbone: Backbone, request: Request) -
             side = (sight.resize, sight.resize)  # so that nothing is resized
         return from_nothing(text, sight.channels, side, request.seed)
     return from_data(text)
+
+
+def check_picture(picture: Picture, backbone: Backbone, request: Request) -> None:
+    """Refuse what would be refused of this picture alone, without looking at it.
+
+    Raises:
+        BadRequest: channels, or a size before or after the resize, that cannot be.
+    """
+    pixels = picture.with_channels(backbone.input_shape[0], backbone.name).pixels
+    sight_of(backbone, request.resize).resized(*pixels.shape[1:])
+    if request.on == "picture":
+        check_size(pixels)
 
 
 def stage(picture: Picture, backbone: Backbone, request: Request) -> tuple[Scene, Sight, Asked]:

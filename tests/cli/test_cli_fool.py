@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from robustlab.backbones import load_backbone
-from robustlab.cli.fool import fool
+from robustlab.cli.fool import _least, fool
+from robustlab.fooled import Size
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
@@ -77,6 +79,46 @@ def test_words_on_the_terminal(lab, tmp_path, quick):
     assert f"fooled; see {tmp_path / 'a'}/report.html" in done.out
     assert "NO " not in done.out
     assert "searching with pgd at 0.2" in done.err
+
+
+def test_an_empty_name_is_not_the_folder_one_stands_in(lab, digits, tmp_path, quick, monkeypatch):
+    """As where a variable of the shell is not set: pictures there must not be attacked."""
+    monkeypatch.chdir(digits)
+    done = lab("fool", "", *NETWORK, "-o", tmp_path / "a")
+    assert (done.code, done.out) == (2, "")
+    assert "IMAGE is empty" in done.err
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_smallest_is_told_in_the_norm_that_was_searched(lab, digits, tmp_path, quick):
+    """And as found by that attack: another may find a smaller one."""
+    asked = [*NETWORK, "--eps", "2", "--attack", "pgd?norm=l2&steps=10", "-o"]
+    done = lab("fool", "digits:test#3", *asked, tmp_path / "a")
+    told = json.loads((tmp_path / "a" / "fooled.json").read_text())["smallest"]
+    assert f"smallest found by pgd (L2) at 8 bits: {told['l2']:.4g} grey levels;" in done.out
+    table = lab("fool", digits, *asked, tmp_path / "b").out
+    assert "smallest found (L2)" in table
+    told = json.loads((tmp_path / "b" / "digit_6" / "fooled.json").read_text())["smallest"]
+    assert f"{told['l2']:.4g} grey levels" in table
+
+
+def test_a_single_level_is_told_as_one():
+    size = Size(linf=1, l2=2.0, l1=4.0, l0=4, pixels=9, mean=0.1)
+    found = SimpleNamespace(smallest=size, succeeded=True, norm="linf")
+    assert _least(found) == "1 grey level"
+    found.norm = "l0"
+    assert _least(found) == "4 pixels"
+    found.smallest, found.succeeded = None, False
+    assert _least(found) == "not fooled"
+
+
+def test_no_certainty_by_rounding(lab, tmp_path, quick):
+    asked = [*NETWORK, "--target", "8", "--eps", "0.2", "-o", tmp_path / "a"]
+    done = lab("fool", "digits:test#3", *asked)
+    assert "after:  8 over 99.9 %" in done.out
+    assert "over 99.99 % in a batch of 3; 8, over 99.99 % in float64" in done.out
+    assert "100.0" not in done.out
+    assert " 0.0 %" not in done.out
 
 
 def test_not_fooled_is_one(lab, tmp_path, quick):

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 import robustlab
+from robustlab.doors import fool_folder
 from robustlab.errors import BadRequest
 from robustlab.fooling.keeping import write_picture
 
@@ -44,6 +45,9 @@ DIGIT = "digits:test#3"  # a six
         ({"picture": "digits:test#999"}, "write digits:test#0 to digits:test#359"),
         ({"picture": "nose"}, "there is no file 'nose'"),
         ({"picture": "."}, "is a folder"),
+        ({"picture": ""}, "the picture's name is empty"),
+        ({"seed": -1}, "--seed -1: give a whole number from 0 to 4294967295"),
+        ({"seed": 2**32}, "--seed 4294967296"),
         ({"backbone": "lenet6@digits"}, "did you mean"),
         ({"backbone": "file:nowhere.safetensors#lenet5"}, "there is no file"),
     ],
@@ -100,4 +104,15 @@ def test_too_large_to_attack_as_a_whole(tmp_path, lenet):
     Image.new("L", (5000, 4000)).save(tmp_path / "a.png")
     with pytest.raises(BadRequest, match="--on crop"):
         fool(tmp_path / "a.png", backbone=lenet, eps=0.2, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_which_a_late_one_is_too_large(tmp_path, lenet):
+    """Nothing is written of the earlier ones either, and the picture is named."""
+    (tmp_path / "in").mkdir()
+    for name, size in (("a", (40, 40)), ("b", (5000, 4000))):
+        Image.new("L", size).save(tmp_path / "in" / f"{name}.png")
+    asked = {"backbone": lenet, "eps": 0.2, "out": tmp_path / "out", "evidence": False}
+    with pytest.raises(BadRequest, match=r"b\.png.*--on crop"):
+        fool_folder(tmp_path / "in", **asked)
     assert not (tmp_path / "out").exists()

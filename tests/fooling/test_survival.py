@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from robustlab.adversarial.rigid import rigid
+from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest
-from robustlab.fooling.readings import reading
+from robustlab.fooling.readings import as_it_is, reading
 from robustlab.fooling.survival import CHANGES, Change, from_picture, survival, to_picture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,6 +28,13 @@ def picture():
     return (smooth + rng.integers(0, 40, (3, 40, 56))).astype(np.uint8)
 
 
+class Deaf(nn.Module):
+    """Says the same of every picture: no change is seen in its probabilities."""
+
+    def forward(self, x):
+        return x.flatten(1)[:, :2] * 0.0 + torch.tensor([1.0, 0.0])
+
+
 def leaves(change, picture):
     """Whether the mildest change leaves the picture, and the next one does not."""
     first, second = (change.apply(picture, value) for value in change.values[:2])
@@ -35,6 +44,17 @@ def leaves(change, picture):
 @pytest.mark.parametrize("name", [name for name, change in CHANGES.items() if change.exact])
 def test_the_mildest_is_the_picture_itself(name, picture):
     assert leaves(CHANGES[name], picture)
+
+
+def test_values_that_change_nothing_are_counted_by_pixels(picture):
+    """Zero where the mildest changes something, all where nothing does; not by probabilities."""
+    network = Backbone(Deaf().eval(), input_shape=(3, 40, 56), classes=2)
+    curves = survival(network, as_it_is, picture, picture, 0)
+    told = {one.name: one.unchanged for one in curves}
+    assert told == {name: int(change.exact) for name, change in CHANGES.items()}
+    still = {"still": Change(lambda pixels, value: pixels.copy(), "", (1, 2))}
+    (one,) = survival(network, as_it_is, picture, picture, 0, changes=still)
+    assert one.unchanged == 2
 
 
 def test_jpeg_100_is_not_and_says_so(picture):

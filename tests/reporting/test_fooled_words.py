@@ -28,13 +28,20 @@ spec.loader.exec_module(make)
 
 def test_the_single_step_and_the_search_are_told_apart():
     assert steps(make.make())["title"] == (
-        "`fgsm` leaves “giant panda” from 1 grey level on and reaches “vulture” at none of 4 "
-        "budgets; `pgd` leaves “giant panda” and reaches “vulture” from 1 grey level on"
+        "`fgsm` turns it away from “giant panda” from 1 grey level on, and into “vulture” at none "
+        "of 4 budgets; `pgd` turns “giant panda” into “vulture” from 1 grey level on"
     )
     told = dataclasses.replace(make.make().steps[0], fooled=np.array([0, 1, 0, 1], bool))
     assert "at 2 of 4 budgets, first at 1" in steps(make.make(steps=(told,)))["title"]
     never = dataclasses.replace(told, fooled=np.zeros(4, bool))
-    assert "never leaves “giant panda”" in steps(make.make(steps=(never,)))["title"]
+    assert "never turns it away from “giant panda”" in steps(make.make(steps=(never,)))["title"]
+
+
+@pytest.mark.parametrize("target", ["vulture", None])
+def test_no_title_says_leaves_which_means_leaves_standing(target):
+    title = steps(make.make(target=target))["title"]
+    assert "leaves" not in title
+    assert "turns it away from “giant panda” from 1 grey level on" in title
 
 
 def test_the_way_tells_where_the_class_is_left():
@@ -89,18 +96,47 @@ def test_how_far_it_holds(case):
 
 
 def test_a_change_that_changes_nothing_is_no_test():
-    fooled = make.make()
-    one = curve([1, 0, 0], first=0)
-    one.label[0], one.target[0] = fooled.after.label * (1 + 1e-5), fooled.after.target * (1 - 1e-5)
+    """Only where no pixel changed: probabilities that happen to agree are a finding."""
+    one = dataclasses.replace(curve([1, 0, 0], first=0), unchanged=1)
     told = survival(make.make(survival=(one,)))
     assert told["figures"][0]["sentence"] == "Does not hold at 1 px, the mildest tried."
-    assert told["title"] == "It survives none of 1 change, not even at the mildest tried"
+    assert told["title"] == "It survives nothing that was tried; a blur of 1 px undoes it"
+    mutant = dataclasses.replace(one, unchanged=0)
+    assert survival(make.make(survival=(mutant,)))["title"] == "It survives a blur of 0 px"
+    nothing = dataclasses.replace(one, unchanged=3)
+    assert "Nothing was tried" in survival(make.make(survival=(nothing,)))["title"]
 
 
-def test_what_it_survives_is_named():
+def named(name, unit, values, hits, unchanged=1, fooled=None):
+    told = curve(hits, fooled)
+    known = {"name": name, "unit": unit, "values": np.array(values, float), "unchanged": unchanged}
+    return dataclasses.replace(told, **known)
+
+
+def test_what_it_survives_is_named_beyond_nothing():
+    held = (
+        named("JPEG quality", "", [100, 95, 90], [1, 1, 0], unchanged=0),
+        named("resized and back", "% of the side", [100, 90, 75], [1, 0, 0]),
+        named("cropped", "% off each end", [0, 1, 2], [1, 0, 0]),
+        named("blur", "pixels", [0, 0.4, 0.6], [1, 1, 0]),
+        named("shifted", "pixels", [0, 1, 2], [1, 0, 1]),
+        named("rotated", "degrees", [0, 1, 2], [1, 0, 0], fooled=[1, 1, 0]),
+    )
+    assert survival(make.make(survival=held))["title"] == (
+        "It survives JPEG at quality 95 and a blur of 0.4 pixels; resizing to 90 % of the side and "
+        "back, cropping 1 % off each end, a shift of 1 pixel and a rotation of 1 degree undo it, "
+        "though the class is wrong all the same after 1 of these"
+    )
+    assert survival(make.make(survival=held[1:4]))["title"] == (
+        "It survives a blur of 0.4 pixels; resizing to 90 % of the side and back and cropping 1 % "
+        "off each end undo it"
+    )
+
+
+def test_what_it_survives_throughout_is_told():
     held = (curve([1, 1], name="x"), curve([1, 0], name="y"), curve([0, 0], name="z"))
     assert survival(make.make(survival=held))["title"] == (
-        "It survives x at every value tried and y to 0.5 px; not the mildest of 1 other"
+        "It survives x at 1.5 px, the most tried; and y at 0.5 px; z at 0.5 px undoes it"
     )
 
 

@@ -18,8 +18,6 @@ __all__ = ["rounding"]
 
 _IMAGES, _FEW = 64, 2
 _TEXTS = {
-    "budget": "no 8-bit image but the clean one lies within eps: the budget is smaller than a "
-    "level of 1/255. Count these as floats only.",
     "rounding": "another 8-bit image near it, within eps, still fools: the success is real, and "
     "rounding towards the clean image lost it. Let the attack stop further in.",
     "attack": "no 8-bit image that was tried near it fools (nearest level, level further away, "
@@ -32,17 +30,25 @@ def rounding(case: Case) -> Iterator[Finding]:
 
     The judge rounds towards the clean image. Tried here within eps, on the original network: the
     nearest level, the level further away, and the perturbation stretched to eps. Where one of them
-    fools the reason is "rounding", where none does "attack", and where eps leaves no other 8-bit
-    image "budget". Of at most 64 images, each at its largest eps. Red where one reason takes more
-    than half of the images fooled, and more than two.
+    fools the reason is "rounding", where none does "attack". Of at most 64 images, each at its
+    largest eps. Red where one reason takes more than half of the images fooled, and more than two.
+
+    Budgets below one level of 1/255 are left out and told in amber: the clean image is the only
+    one of 8 bits there, whatever the attack does: the question loses them, not the attack.
     """
     found = case.found
     held = found.verified & found.attackable
     lost = held & ~found.verified_8bit
+    below = _below_a_level(case)
+    if below.any():
+        yield from _too_small(case, below, lost)
+        held, lost = held & ~below[:, None], lost & ~below[:, None]
     if not held.any():
         return
     if not lost.any():
-        yield Finding("rounding", "green", "Every success as floats is one as 8-bit pixels too.")
+        where = "At eps of one level of 1/255 or more e" if below.any() else "E"
+        text = f"{where}very success as floats is one as 8-bit pixels too."
+        yield Finding("rounding", "green", text)
         return
     n, of = int(lost.any(axis=0).sum()), int(held.any(axis=0).sum())
     if case.spatial:
@@ -68,6 +74,31 @@ def rounding(case: Case) -> Iterator[Finding]:
             )
 
 
+def _below_a_level(case: Case) -> Rows:
+    """Budgets, bool [eps], that no change of a single level of a single pixel fits in.
+
+    One pixel in L0 fits; poses are no budgets of pixels.
+    """
+    sizes = np.array(case.budgets)
+    return (sizes > 0) & (sizes * 255 < 1 - 1e-6) & (not case.spatial)
+
+
+def _too_small(case: Case, below: Rows, lost: Rows) -> Iterator[Finding]:
+    rows = (lost & below[:, None]).any(axis=0)
+    if rows.any():
+        asked = ", ".join(text for text, small in zip(case.found.eps, below, strict=True) if small)
+        yield Finding(
+            "rounding",
+            "amber",
+            f"{{count}} of {{of}} images are fooled at eps {asked} as floats alone: below one "
+            "level of 1/255 no 8-bit image but the clean one lies within eps, whatever the attack "
+            "does. What 8 bits lose is counted at the other budgets.",
+            case.named(rows),
+            int(rows.sum()),
+            int(case.found.attackable.sum()),
+        )
+
+
 def _turned(case: Case, lost: Rows, n: int, of: int) -> Finding:
     """A pose leaves no choice of pixels: nearest rounding is all there is to try."""
     return Finding(
@@ -89,10 +120,6 @@ def _reasons(case: Case, lost: Rows, asked: Rows) -> Rows:
     for index in np.unique(last):
         places = np.flatnonzero(last == index)
         rows = asked[places]
-        # A single level of a single pixel is too much; one pixel in L0 is not.
-        if case.budgets[index] * 255 < 1 - 1e-6:
-            reasons[places] = "budget"
-            continue
         x, clean, y = case.images(rows)
         threat = case.threat(int(index), rows)
         saved = torch.zeros_like(y, dtype=torch.bool)

@@ -63,19 +63,23 @@ def _told(one: Budgeted, key: str) -> str:
 
 
 def _sentence(fooled: Fooled, one: Budgeted) -> str:
-    """Where an attack leaves the class that was seen, and where it reaches the one asked for."""
+    """Where the class that was seen is lost to an attack, and where the one asked for is reached.
+
+    Not "leaves": of an image the lab says that it is left standing where an attack fails.
+    """
     name, seen = code(plain_name(one.attack)), quoted(fooled.label)
-    left = _first(one.eps, one.fooled)
-    said = f"{name} leaves {seen} {left}" if left else f"{name} never leaves {seen}"
+    lost = _first(one.eps, one.fooled)
+    said = f"{name} turns it away from {seen} {lost}"
+    if not lost:
+        said = f"{name} never turns it away from {seen}"
     if fooled.target is None:
         return said
-    reached = _first(one.eps, one.at_target)
-    asked = quoted(fooled.target)
+    reached, asked = _first(one.eps, one.at_target), quoted(fooled.target)
     if not reached:
-        return f"{said} and reaches {asked} at none of {count(len(one.eps), 'budget')}"
-    if reached == left:
-        return f"{name} leaves {seen} and reaches {asked} {reached}"
-    return f"{said} and reaches {asked} {reached}"
+        return f"{said}, and into {asked} at none of {count(len(one.eps), 'budget')}"
+    if reached == lost:
+        return f"{name} turns {seen} into {asked} {reached}"
+    return f"{said}, and into {asked} {reached}"
 
 
 def _first(eps: Any, hits: Any) -> str:

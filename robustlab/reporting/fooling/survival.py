@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from robustlab.fooled import Curve, Fooled
 from robustlab.reporting.fooling.charts import chart
 from robustlab.reporting.fooling.classes import columns, legend, lines
 from robustlab.reporting.fooling.verdict import Finding
-from robustlab.reporting.fooling.words import chance, count, joined, plain_name, quoted
+from robustlab.reporting.fooling.words import chance, joined, plain_name, quoted
 
 __all__ = ["survival"]
 
@@ -68,27 +67,21 @@ def _told(fooled: Fooled, curve: Curve, place: int) -> str:
     return f"{quoted(name)} {chance(float(after[place]))}"
 
 
-def _tried(fooled: Fooled, curve: Curve) -> list[int]:
-    """Places that change the picture; one that leaves it as it was is no test.
-
-    The same pixels in a batch of another size agree to about 1e-5.
-    """
-    after = fooled.after
-    pairs = ((curve.label[0], after.label), (curve.target[0], after.target))
-    same = all(math.isclose(x, y, rel_tol=1e-3, abs_tol=1e-9) for x, y in pairs if math.isfinite(y))
-    return list(range(int(same), len(curve.values)))
+def _tried(curve: Curve) -> list[int]:
+    """Places that change the picture; one that leaves every pixel as it was is no test."""
+    return list(range(curve.unchanged, len(curve.values)))
 
 
 def _holds(fooled: Fooled, curve: Curve) -> int:
     """At how many of the values tried it holds without a break, from the mildest on."""
     kept = _kept(fooled, curve)
-    tried = _tried(fooled, curve)
+    tried = _tried(curve)
     return next((n for n, i in enumerate(tried) if not kept[i]), len(tried))
 
 
 def _until(fooled: Fooled, curve: Curve) -> str:
     """How far it holds; what of the original is lost is told too."""
-    tried, holds, kept = _tried(fooled, curve), _holds(fooled, curve), _kept(fooled, curve)
+    tried, holds, kept = _tried(curve), _holds(fooled, curve), _kept(fooled, curve)
     if not tried:
         return "Nothing was tried that changes the picture."
     rest = tried[holds:]
@@ -110,21 +103,53 @@ def _until(fooled: Fooled, curve: Curve) -> str:
     return f"{said}."
 
 
+# How the title names a change at a value; others by their name and value.
+_CHANGES = {
+    "JPEG quality": "JPEG at quality {}",
+    "resized and back": "resizing to {} and back",
+    "cropped": "cropping {}",
+    "blur": "a blur of {}",
+    "shifted": "a shift of {}",
+    "rotated": "a rotation of {}",
+}
+
+
+def _at(curve: Curve, place: int) -> str:
+    """``a shift of 1 pixel``."""
+    return _CHANGES.get(curve.name, f"{plain_name(curve.name)} at {{}}").format(
+        _value(curve, place)
+    )
+
+
 def _survived(fooled: Fooled, held: Sequence[Curve]) -> str:
-    """What it survives at every value, what to some, and how many not even at the mildest."""
+    """The strongest change of each kind that it survives without a break, and the mildest of those
+    that undo it at once; values that change no pixel are neither.
+    """
     if not Finding(fooled).reached:
         return "The picture does not do what was asked, so there is nothing to survive"
-    counted = [(c, _holds(fooled, c), len(_tried(fooled, c))) for c in held]
-    counted = [(c, holds, tried) for c, holds, tried in counted if tried]
-    whole = [plain_name(c.name) for c, holds, tried in counted if holds == tried]
-    part = [
-        f"{plain_name(c.name)} to {_value(c, _tried(fooled, c)[holds - 1])}"
+    counted = [(c, _holds(fooled, c), _tried(c)) for c in held if _tried(c)]
+    if not counted:
+        return "Nothing was tried that changes the picture"
+    survived = [
+        _at(c, tried[holds - 1]) + (", the most tried" if holds == len(tried) else "")
         for c, holds, tried in counted
-        if 0 < holds < tried
+        if holds
     ]
-    none = len(counted) - len(whole) - len(part)
-    if none == len(counted):
-        return f"It survives none of {count(none, 'change')}, not even at the mildest tried"
-    told = [f"{joined(whole)} at every value tried"] if whole else []
-    said = f"It survives {joined([*told, *part])}"
-    return said + (f"; not the mildest of {none} other{'s' * (none > 1)}" if none else "")
+    lost = [(c, tried[0]) for c, holds, tried in counted if not holds]
+    said = f"It survives {_listed(survived)}" if survived else "It survives nothing that was tried"
+    if not lost:
+        return said
+    told = joined([_at(c, place) for c, place in lost])
+    said += f"; {told} undo{'es' * (len(lost) == 1)} it"
+    wrong = sum(bool(c.fooled[place]) for c, place in lost)
+    if not wrong:
+        return said
+    after = f"{wrong} of these" if len(lost) > 1 else "it"
+    return f"{said}, though the class is wrong all the same after {after}"
+
+
+def _listed(parts: list[str]) -> str:
+    """`joined`, by semicolons where a part has a comma of its own."""
+    if len(parts) > 1 and any("," in part for part in parts):
+        return "; ".join([*parts[:-1], f"and {parts[-1]}"])
+    return joined(parts)

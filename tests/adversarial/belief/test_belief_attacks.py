@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from robustlab import attack, load_backbone, load_data
@@ -288,6 +289,59 @@ def test_why_eight_bits_lose_a_success(net: Backbone, some: Data) -> None:
     for f in fine.findings:
         if f.detector == "rounding" and f.level != "green":
             assert "no 8-bit image but the clean one" in f.text
+
+
+class Brink(nn.Module):
+    """Grey images are class 0 by a margin that 64 values, each moved by half a level, undo."""
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        signs = torch.tensor([1.0, -1.0]).repeat(32).view(1, 1, 8, 8)
+        self.register_buffer("signs", signs)
+        self.margin = margin
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = (x * self.signs).flatten(1).sum(dim=1) - self.margin
+        return torch.stack([torch.zeros_like(score), score], dim=1)
+
+
+def brink(levels: float, eps: list[str], steps: int = 10) -> Found:
+    """PGD on eight grey images whose boundary lies ``levels`` grey levels a value away."""
+    backbone = Backbone(Brink(64 * levels / 255).eval(), input_shape=(1, 8, 8), classes=2)
+    grey = Data(np.full((8, 1, 8, 8), 128, np.uint8), [0] * 8, classes=["0", "1"])
+    return attack("pgd", backbone, grey, eps=eps, steps=steps)
+
+
+def test_a_budget_below_a_level_is_no_fault_of_the_attack() -> None:
+    """No 8-bit image can change there: said, and left out of what raises red."""
+    found = brink(0.3, ["0.5/255", "1/255"])
+    assert found.verified.all()
+    assert found.verified_8bit.sum(axis=1).tolist() == [0, 8]
+    told = [f for f in found.findings if f.detector == "rounding"]
+    assert [f.level for f in told] == ["amber", "green"]
+    assert (told[0].count, told[0].of, len(told[0].names)) == (8, 8, 8)
+    assert "at eps 0.5/255 as floats alone" in told[0].text
+    # Not "every": that would deny the line above it.
+    assert told[1].text.startswith("At eps of one level of 1/255 or more every success")
+    (whole,) = [f for f in brink(0.3, ["1/255"]).findings if f.detector == "rounding"]
+    assert whole.text == "Every success as floats is one as 8-bit pixels too."
+    alone = [f for f in brink(0.3, ["0.5/255"]).findings if f.detector == "rounding"]
+    assert [f.level for f in alone] == ["amber"]
+
+
+def test_a_budget_of_levels_counts_beside_one_below() -> None:
+    """What is lost at 1.5/255 stays red, whatever else was asked for."""
+    found = brink(1.2, ["0.5/255", "1.5/255"])
+    assert found.verified.sum(axis=1).tolist() == [0, 8]
+    assert not found.verified_8bit.any()
+    assert spoken(found, "rounding") == ["red"]
+
+
+def test_counting_budgets_below_a_level_raises_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutant: every budget is counted."""
+    module = importlib.import_module("robustlab.adversarial.belief.rounding")
+    monkeypatch.setattr(module, "_below_a_level", lambda case: np.zeros(len(case.budgets), bool))
+    assert "red" in spoken(brink(0.3, ["0.5/255", "1/255"]), "rounding")
 
 
 def test_refused_claims_are_kept_by_reason_and_image(net: Backbone, some: Data) -> None:
