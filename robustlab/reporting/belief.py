@@ -14,6 +14,7 @@ __all__ = ["CHECKS", "belief", "believe"]
 CHECKS: list[Check] = [
     doubts.completeness,
     doubts.findings,
+    doubts.convergence,
     doubts.above_chance,
     doubts.normalisation,
     masking.beats_noise,
