@@ -15,6 +15,7 @@ CHECKS: list[Check] = [
     doubts.completeness,
     doubts.findings,
     doubts.convergence,
+    doubts.made_images,
     doubts.above_chance,
     doubts.normalisation,
     masking.beats_noise,

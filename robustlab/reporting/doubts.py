@@ -16,6 +16,7 @@ from typing import Literal
 from robustlab.outcome import Finding
 from robustlab.reporting.losses import curves_of, rises
 from robustlab.reporting.section import Story
+from robustlab.resting import too_many
 from robustlab.verdict import code, plural
 
 __all__ = ["Check", "Level", "Line"]
@@ -101,6 +102,30 @@ def convergence(story: Story) -> Iterator[Line]:
                 f"{who}: the loss still rises over the last tenth of the steps on {count} of {of} "
                 f"images searched to the last one (eps {eps}): the search was stopped too early.",
             )
+
+
+def made_images(story: Story) -> Iterator[Line]:
+    """Images made to drive a unit that images of the data drive further: the ascent fell short."""
+    fine = []
+    for group in story.evidence.landed:
+        arrays = group.outcome.arrays if group.outcome is not None else {}
+        if group.plan["probe"] != "maximisation" or not {"reached", "strongest"} <= set(arrays):
+            continue
+        short = int((~(arrays["reached"] > arrays["strongest"])).sum())
+        of, who = len(arrays["reached"]), f"{code(group.label)} on {code(group.backbone)}"
+        if too_many(short, of):
+            yield Line(
+                "amber",
+                f"{who}: {short} of {of} images made drive their target no further than the "
+                "strongest image of the data does, so they do not show what drives it most. Take "
+                "more steps or a larger rate.",
+            )
+        else:
+            fine.append(who.replace("`", ""))
+    if fine:
+        yield Line(
+            "green", "Images made go beyond the strongest of the data for most targets.", (*fine,)
+        )
 
 
 def _rising(story: Story) -> dict[str, tuple[int, int, str]]:
