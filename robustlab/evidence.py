@@ -94,6 +94,13 @@ class Evidence:
         norms = list(dict.fromkeys(g.plan["norm"] for g in self.landed if _counts(g, None, True)))
         return sorted(norms, key=lambda norm: -sum(_counts(g, norm) for g in self.landed))
 
+    @property
+    def asked(self) -> bool:
+        """Whether the plan holds an attack that counts in the worst case, landed or not. A probe
+        may attack on its own account; that is no robust accuracy.
+        """
+        return any(_counts(g, None, True) for g in self.groups)
+
     def eps(self, norm: str | None, backbone: str | None = None) -> list[Eps]:
         """Budgets at which attacks of the norm were measured, ascending."""
         names = [backbone] if backbone is not None else self.backbones

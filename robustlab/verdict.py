@@ -128,8 +128,7 @@ def reach_verdict(evidence: Evidence) -> Verdict:
     norm = evidence.norms[0] if evidence.norms else None
     eps = telling_eps(evidence, norm)
     if eps is None:
-        asked = any(group.plan["kind"] == "attack" for group in evidence.groups)
-        title = "No attack has landed" if asked else "No attack was asked for"
+        title = "No attack has landed" if evidence.asked else "No robust accuracy was measured"
         return Verdict(title, _without_attack(evidence))
     standings = sorted(stand(evidence, norm, eps), key=lambda s: s.robust.value)
     comparisons = compare(evidence, norm, eps)
@@ -163,11 +162,17 @@ def _provisional(evidence: Evidence, title: str) -> str:
 
 
 def _without_attack(evidence: Evidence) -> tuple[str, ...]:
-    return tuple(
-        f"{code(b)} is right on {rate} of {plural(rate.n, evidence.noun)} as they are; "
-        "nothing is known about its robustness."
+    clean = [
+        f"{code(b)} is right on {rate} of {plural(rate.n, evidence.noun)} as they are."
         for b in evidence.backbones
         if (rate := evidence.clean_rate(b)).n
+    ]
+    if evidence.asked:
+        return (*clean, "No attack of this run landed, so it says nothing about robustness.")
+    return (
+        *clean,
+        "This run measured no robust accuracy, because its suite asks other questions; a probe "
+        "that attacks tells in its own section what came of it.",
     )
 
 

@@ -15,7 +15,7 @@ from robustlab import shelf
 # Floor of every file or room, by its name inside robustlab/. A new one must be added here.
 FLOORS = {
     0: "lazy errors units identity shelf environment atomic cost catalogue",
-    1: "statistics suite registry binding outcome record store randomness fooled",
+    1: "statistics resting suite registry binding outcome record store randomness fooled",
     2: "data backbones hooks pooling seeding",
     3: "adversarial arithmetic filters fooling invariance training",
     4: "bound plan work engines runner estimate machine",

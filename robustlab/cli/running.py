@@ -115,6 +115,7 @@ def _is_rate(group: Any, metric: str, eps: str) -> bool:
 def _print_run(found: Any) -> None:
     head = ["backbone", "probe", "eps", "metric", "value [95 % interval]", "images"]
     table(head, _headline_rows(found))
+    _print_kinds(found)
     for line in _failed(found):
         click.echo(f"failed, in no table: {line}", err=True)
     groups = found.groups()
@@ -137,6 +138,16 @@ def _print_run(found: Any) -> None:
         click.echo(f"run directory: {found.folder}   next: robustlab report {folder}")
     else:
         click.echo(f"run directory: {found.folder}   next: the same command without --part")
+
+
+def _print_kinds(found: Any) -> None:
+    """Of the numbers of probes: which are means, and how many the table leaves out."""
+    probes = [g for g in found.groups() if g.plan["kind"] == "probe" and g.outcome is not None]
+    if any(not _is_rate(g, name, "") for g in probes for name in list(g.outcome.metrics)[:_FIRST]):
+        click.echo("numbers without % are means over the images; the page may tell a median beside")
+    hidden = sum(max(0, len(g.outcome.metrics) - _FIRST) for g in probes)
+    if hidden:
+        click.echo(f"{hidden} more numbers of probes are left out here; --json has them all")
 
 
 def _run_json(found: Any) -> None:

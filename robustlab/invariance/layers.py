@@ -28,13 +28,15 @@ from robustlab.registry import probe
 
 __all__ = ["equivariance"]
 
-METRICS = (
-    "logit_error",
-    "logit_cosine_distance",
-    "unrelated_logit_error",
-    "prediction_kept",
-    "probability_moved",
-)
+# Names in the summary -> columns. Those that average over the shifts asked for say so: the page
+# tells the first shift alone, and the shift probe averages over all shifts of a radius.
+METRICS = {
+    "logit_error_over_shifts": "logit_error",
+    "logit_cosine_distance_over_shifts": "logit_cosine_distance",
+    "unrelated_logit_error": "unrelated_logit_error",
+    "prediction_kept": "prediction_kept",
+    "probability_moved_over_shifts": "probability_moved",
+}
 
 
 def refuse(
@@ -61,7 +63,7 @@ def _circle(backbone: Backbone) -> None:
         )
 
 
-@probe("equivariance", scope="set", version=3, check=refuse)
+@probe("equivariance", scope="set", version=4, check=refuse)
 def equivariance(
     backbone: Backbone,
     data: Data,
@@ -94,7 +96,7 @@ def equivariance(
     return Outcome(
         survey.samples(),
         arrays={**survey.arrays(ruler), **pictures},
-        metrics={name: Metric(name, among="measured") for name in METRICS},
+        metrics={name: Metric(held, among="measured") for name, held in METRICS.items()},
         notes=survey.notes(ruler, chosen[1]),
         cost={"forward": float(sum(passes)), "backward": 0.0},
     )

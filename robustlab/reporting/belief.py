@@ -14,6 +14,8 @@ __all__ = ["CHECKS", "belief", "believe"]
 CHECKS: list[Check] = [
     doubts.completeness,
     doubts.findings,
+    doubts.convergence,
+    doubts.made_images,
     doubts.above_chance,
     doubts.normalisation,
     masking.beats_noise,
@@ -35,7 +37,12 @@ def belief(story: Story) -> Section:
     lines = believe(story)
     red, amber = (sum(line.level == level for line in lines) for level in ("red", "amber"))
     body = render(
-        "belief.html", story, lines=lines, upper=list(_upper(story)), unchecked=list(_open(story))
+        "belief.html",
+        story,
+        lines=lines,
+        upper=list(_upper(story)),
+        asked=story.evidence.asked,
+        unchecked=list(_open(story)),
     )
     return Section("belief", "May you believe it?", _title(red, amber), body)
 

@@ -14,7 +14,9 @@ from statistics import NormalDist
 from typing import Literal
 
 from robustlab.outcome import Finding
+from robustlab.reporting.losses import curves_of, rises
 from robustlab.reporting.section import Story
+from robustlab.resting import too_many
 from robustlab.verdict import code, plural
 
 __all__ = ["Check", "Level", "Line"]
@@ -64,12 +66,15 @@ def findings(story: Story) -> Iterator[Line]:
     """
     fine: dict[str, list[str]] = {}
     doubted: dict[tuple[Level, str], list[tuple[str, Finding]]] = {}
+    rising = _rising(story)
     for group in story.evidence.landed:
         assert group.outcome is not None
         clean = group.plan["kind"] == "clean"
         who = code(group.backbone) if clean else f"{code(group.label)} on {code(group.backbone)}"
         for found in group.outcome.findings:
             if found.level == "green":
+                if found.detector == "convergence" and who in rising:
+                    continue  # each part of the run was at rest, all of them together are not
                 fine.setdefault(found.sentence, []).append(who)
             else:
                 doubted.setdefault((found.level, found.text), []).append((who, found))
@@ -77,6 +82,63 @@ def findings(story: Story) -> Iterator[Line]:
         yield _shared_doubt(level, told)
     for sentence, names in fine.items():
         yield Line("green", sentence, tuple(dict.fromkeys(name.replace("`", "") for name in names)))
+
+
+def convergence(story: Story) -> Iterator[Line]:
+    """Searches that the section of losses calls still rising, where no cell said so by itself: it
+    joins the parts of a run, and looks at one eps.
+    """
+    told = {
+        f"{code(g.label)} on {code(g.backbone)}"
+        for g in story.evidence.landed
+        if g.outcome is not None
+        for found in g.outcome.findings
+        if found.detector == "convergence" and found.level != "green"
+    }
+    for who, (count, of, eps) in _rising(story).items():
+        if who not in told:
+            yield Line(
+                "amber",
+                f"{who}: the loss still rises over the last tenth of the steps on {count} of {of} "
+                f"images searched to the last one (eps {eps}): the search was stopped too early.",
+            )
+
+
+def made_images(story: Story) -> Iterator[Line]:
+    """Images made to drive a unit that images of the data drive further: the ascent fell short."""
+    fine = []
+    for group in story.evidence.landed:
+        arrays = group.outcome.arrays if group.outcome is not None else {}
+        if group.plan["probe"] != "maximisation" or not {"reached", "strongest"} <= set(arrays):
+            continue
+        short = int((~(arrays["reached"] > arrays["strongest"])).sum())
+        of, who = len(arrays["reached"]), f"{code(group.label)} on {code(group.backbone)}"
+        if too_many(short, of):
+            yield Line(
+                "amber",
+                f"{who}: {short} of {of} images made drive their target no further than the "
+                "strongest image of the data does, so they do not show what drives it most. Take "
+                "more steps or a larger rate.",
+            )
+        else:
+            fine.append(who.replace("`", ""))
+    if fine:
+        yield Line(
+            "green", "Images made go beyond the strongest of the data for most targets.", (*fine,)
+        )
+
+
+def _rising(story: Story) -> dict[str, tuple[int, int, str]]:
+    """Attack on backbone -> images that rise, of how many, at which eps: by the losses' section."""
+    found: dict[str, tuple[int, int, str]] = {}
+    for curve in curves_of(story):
+        if curve.state != "still rising":
+            continue
+        stopped = rises(curve.loss, curve.entropy)[0]
+        told = round((1 - stopped.value) * stopped.n), stopped.n, curve.eps
+        who = f"{code(curve.group)} on {code(curve.backbone)}"
+        found[who] = max(found.get(who, told), told)  # of an ensemble, the stage that rises most
+    return found
 
 
 def _shared_doubt(level: Level, told: list[tuple[str, Finding]]) -> Line:

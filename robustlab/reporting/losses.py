@@ -7,7 +7,6 @@ the largest loss so far: these are the ones that more steps could still break.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +18,13 @@ from numpy.typing import NDArray
 from robustlab import catalogue
 from robustlab.reporting.losses_drawing import BANDS, draw_losses, spread
 from robustlab.reporting.section import Section, Story, render
+from robustlab.resting import in_logits, still_rising, too_many
 from robustlab.results import Group
 from robustlab.statistics import Rate, rate
 
 __all__ = ["Curve", "curves_of", "losses", "rises", "spread"]
 
 MOST = 8  # panels
-TAIL, STEEP = 0.1, 0.5  # the last tenth rises by more than half of the slope of the whole
-FEW, SHARE = 2, 0.25  # more images than these rise: the search was stopped, not one image
 KEPT = 128  # steps whose losses a run keeps
 BOUNDARY, NONE_LEFT, UNSEEN = "looks for the boundary", "none left to break", "end not kept"
 UNITS = {"ce": "cross-entropy", "margin": "margin of logits", "dlr": "DLR (no unit)"}
@@ -37,7 +35,8 @@ _NAME = re.compile(r"^loss(?:\[(?P<stage>.+)\])?\[eps=(?P<eps>[^\]]+)\]$")
 class Curve:
     """The losses [m, steps] of one search on one backbone; NaN where an image is not searched.
 
-    ``steps`` is how many the search was to take, ``cut`` that the first of several walks is shown.
+    ``steps`` is how many the search was to take, ``cut`` that the first of several walks is shown,
+    ``entropy`` that the losses are cross-entropies, ``group`` the label of the attack in the plan.
     """
 
     backbone: str
@@ -48,6 +47,8 @@ class Curve:
     minimum: bool
     steps: int | None
     cut: bool
+    entropy: bool = False
+    group: str = ""
 
     @property
     def inside(self) -> NDArray[np.int64]:
@@ -65,25 +66,21 @@ class Curve:
             return NONE_LEFT  # the last image left before the last step
         if wide < max(3, self.steps or 0):
             return UNSEEN
-        stopped, flat = rises(self.loss)
+        stopped, flat = rises(self.loss, self.entropy)
         rising = round((1 - stopped.value) * stopped.n) if stopped.n else 0
         if 2 * flat > stopped.n:
             return "never rose"
-        return "still rising" if rising > max(FEW, SHARE * stopped.n) else "stopped rising"
+        return "still rising" if too_many(rising, stopped.n) else "stopped rising"
 
 
-def rises(loss: NDArray[np.float64]) -> tuple[Rate, int]:
+def rises(loss: NDArray[np.float64], entropy: bool = False) -> tuple[Rate, int]:
     """Of the images searched to the last step, the share whose loss has stopped rising: over the
     last tenth of the steps the slope of the best loss so far is no more than half of its average.
-    Then, how many never rose at all.
+    Then, how many never rose at all. Cross-entropies are judged in logits; see `resting`.
     """
-    steps = loss.shape[1]
     stayed = loss[~np.isnan(loss).any(axis=1)]
-    best = np.maximum.accumulate(stayed, axis=1)
-    tail = math.ceil(TAIL * steps)
-    height, late = best[:, -1] - best[:, 0], best[:, -1] - best[:, -1 - tail]
-    real = height > 1e-5 * np.abs(best).max(axis=1)  # not the last bits of a flat curve
-    return rate(~(real & (late > STEEP * height * tail / (steps - 1)))), int((height <= 0).sum())
+    flat = int((stayed.max(axis=1) <= stayed[:, 0]).sum()) if len(stayed) else 0
+    return rate(~still_rising(in_logits(stayed) if entropy else stayed)), flat
 
 
 def losses(story: Story) -> Section | None:
@@ -149,11 +146,15 @@ def _curve(group: Group, stage: str, eps: str, loss: NDArray[np.float64]) -> Cur
     if several and "targets" not in params:
         return None  # several looks a step: what was kept is not a curve
     label = f"{stage} in {group.label}" if stage else group.label
-    unit = UNITS.get(str(params.get("loss", facts.get("loss"))), "loss")
+    ascended = params.get("loss", facts.get("loss"))
+    unit = UNITS.get(str(ascended), "loss")
+    entropy = ascended in ("ce", None)  # as the detector takes an attack that names no loss
     loss = loss[:, :steps] if several else loss
     loss = loss[~np.isnan(loss).all(axis=1)]
     eps = "" if minimum else eps  # such a search is the same for every eps
-    return Curve(group.backbone, label, eps, loss, unit, minimum, steps, several)
+    return Curve(
+        group.backbone, label, eps, loss, unit, minimum, steps, several, entropy, group.label
+    )
 
 
 def _about(label: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -169,7 +170,7 @@ def _about(label: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _row(curve: Curve) -> dict[str, Any]:
     low, middle, high = spread(curve.loss)
-    stopped, flat = rises(curve.loss)
+    stopped, flat = rises(curve.loss, curve.entropy)
     middle, low, high = (values + 0.0 for values in (middle, low, high))  # no -0
     ends = [f"{middle[k]:.3g} [{low[k]:.3g}, {high[k]:.3g}]" for k in (0, -1)]
     judged = curve.state not in (BOUNDARY, NONE_LEFT, UNSEEN)

@@ -12,7 +12,6 @@ import torch
 from robustlab import Attack, Threat, attack
 from robustlab.adversarial import Access
 from robustlab.adversarial.auto_pgd import auto_pgd
-from robustlab.adversarial.belief.convergence import still_rising
 from robustlab.adversarial.gradients import glance, look
 from robustlab.adversarial.losses import cross_entropy
 from robustlab.backbones import Backbone
@@ -21,6 +20,7 @@ from robustlab.errors import BadRequest
 from robustlab.planted import planted
 from robustlab.randomness import SampleRandom
 from robustlab.registry import resolve
+from robustlab.resting import still_rising
 
 ADAPTIVE = """
 from robustlab import Attack, probe

@@ -5,11 +5,16 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import robustlab
+from robustlab import Outcome
+from robustlab.cli.running import _print_kinds
+from robustlab.outcome import Metric
 from robustlab.results import SUMMARY_COLUMNS
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
@@ -29,6 +34,23 @@ def test_run(lab, tiny, tmp_path, monkeypatch):
     assert done.err.splitlines()[0] == "[1/9] mlp@digits  clean  landed"
     assert len(done.err.splitlines()) == 9
     assert (folder / "report.html").is_file()
+
+
+def test_the_table_says_what_is_a_mean_and_how_much_it_leaves_out(capsys):
+    columns = {f"error_{k}": np.arange(4.0) for k in range(8)} | {"kept": np.ones(4, bool)}
+
+    def told(names):
+        outcome = Outcome(columns, metrics={name: Metric(name) for name in names})
+        group = SimpleNamespace(plan={"kind": "probe"}, outcome=outcome)
+        _print_kinds(SimpleNamespace(groups=lambda: [group]))
+        return capsys.readouterr().out.splitlines()
+
+    mean = "numbers without % are means over the images; the page may tell a median beside"
+    assert told(["kept"]) == []
+    assert told(["kept", "error_0"]) == [mean]
+    every = [f"error_{k}" for k in range(8)]
+    left = "2 more numbers of probes are left out here; --json has them all"
+    assert told(every) == [mean, left]
 
 
 class Terminal(io.StringIO):

@@ -11,6 +11,7 @@ import pytest
 from robustlab.outcome import Finding
 from robustlab.reporting import doubts
 from robustlab.reporting.belief import believe
+from robustlab.reporting.losses import curves_of
 from robustlab.reporting.section import Story
 from robustlab.results import Results
 
@@ -123,6 +124,61 @@ class Doubted(Results):
             else g
             for g in super().groups()
         ]
+
+
+class Climbing(Results):
+    """Every attack's cell found its losses at rest; those of the first attack climb to the end."""
+
+    finding = Finding("convergence", "green", "Where images were left, the loss was at rest.")
+    doubted = False
+
+    def groups(self):
+        return [self.climbing(g) if g.plan["kind"] == "attack" else g for g in super().groups()]
+
+    def climbing(self, group):
+        arrays, found = dict(group.outcome.arrays), self.finding
+        if group.plan["probe"] == "pgd":
+            for name in arrays:
+                if name.startswith("loss"):
+                    steps = np.arange(arrays[name].shape[1])
+                    arrays[name] = np.where(np.isnan(arrays[name]), np.nan, steps)
+            if self.doubted:
+                found = Finding("convergence", "amber", "it climbs.")
+        outcome = dataclasses.replace(group.outcome, arrays=arrays, findings=[found])
+        return dataclasses.replace(group, outcome=outcome)
+
+
+def test_the_page_says_one_thing_of_convergence(lay, runs):
+    """A line that calls a search at rest and a section that calls it rising contradict."""
+    recipe = runs.Recipe(backbones={"net": 0.1}, probes=runs.SEARCHES)
+    still = Climbing(lay(recipe).folder)
+    states = {c.group: c.state for c in curves_of(Story.of(still)) if c.group != "fmn"}
+    assert states == {"pgd": "still rising", "autoattack": "stopped rising"}
+    told = {line.level: line for line in believe(Story.of(still)) if "loss" in line.text}
+    assert "pgd on net" not in told["green"].names
+    assert "autoattack on net" in told["green"].names
+    assert told["amber"].text.startswith("`pgd` on `net`: the loss still rises over the last tenth")
+    (curve,) = [c for c in curves_of(Story.of(still)) if c.group == "pgd"]
+    left = len(curve.loss[~np.isnan(curve.loss).any(axis=1)])
+    assert f"on {left} of {left} images" in told["amber"].text  # all of them climb
+    assert f"(eps {curve.eps})" in told["amber"].text
+    Climbing.doubted = True
+    try:
+        assert said(still, "still rises") == []  # the cell said so itself: once is enough
+        assert said(still, "it climbs") == ["amber"]
+    finally:
+        Climbing.doubted = False
+    at_rest = believe(Story.of(Still(still.folder)))
+    (line,) = [line for line in at_rest if "loss was at rest" in line.text]
+    assert "pgd on net" in line.names
+
+
+class Still(Climbing):
+    """The same with losses as they were."""
+
+    def climbing(self, group):
+        outcome = dataclasses.replace(group.outcome, findings=[self.finding])
+        return dataclasses.replace(group, outcome=outcome)
 
 
 class DoubtedUnequally(Doubted):

@@ -15,10 +15,11 @@ from torch import nn
 import robustlab
 from robustlab import Data, Suite
 from robustlab.backbones import Backbone
+from robustlab.outcome import Metric
 from robustlab.reporting.filters.depth_trace import depth_trace, sentences, title
 from robustlab.reporting.filters.depth_trace_found import Trace, factor, portion, trace_in
 from robustlab.reporting.section import Story
-from robustlab.results import Results
+from robustlab.results import Results, measure
 from robustlab.statistics import Rate, median, rate
 from robustlab.suite import ProbeSpec
 
@@ -119,6 +120,9 @@ def test_the_verdict_is_computed(results, section):
     place = one.left
     first = section.all("ul", class_="sentences")[0].all("li")[0].words
     assert f"is multiplied by {factor(one.amplification(4))} (median of {one.n} images)" in first
+    told = measure(groups(results)[0].outcome, Metric("logit_amplification", among="measured"))
+    assert factor(told) != factor(one.amplification(4))  # a mean and a median
+    assert f"Its mean, the figure of the summary, is {factor(told)}." in first
     assert portion(one.restoring(one.place)) in first
     assert portion(one.restoring_random(one.place)) in first
     if place is not None:

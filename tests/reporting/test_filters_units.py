@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import importlib
 import io
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import numpy as np
@@ -18,9 +19,10 @@ from torch import nn
 import robustlab
 from robustlab import Data, Suite
 from robustlab.backbones import Backbone
+from robustlab.reporting.doubts import made_images
 from robustlab.reporting.filters import units as page_units
 from robustlab.reporting.filters.attribution import TAB10, attribution
-from robustlab.reporting.filters.units import deconvnet, signed_number
+from robustlab.reporting.filters.units import deconvnet, maximisation, signed_number
 from robustlab.reporting.section import Story
 from robustlab.results import Results
 from robustlab.statistics import bootstrap_mean
@@ -198,9 +200,45 @@ def test_maximisation_is_recounted(results, tree):
     a = group(results, "maximisation").outcome.arrays
     rows = [r for r in table(tree, "maximisation.csv") if r["backbone"] == "plain"]
     assert [float(r["reached"]) for r in rows] == pytest.approx(a["reached"].tolist())
-    beyond = int((a["reached"] > a["strongest"]).sum())
     titles = " ".join(h.words for h in tree.all("h3"))
-    assert f"beyond the strongest of the data for {beyond} of {len(rows)} targets" in titles
+    for name in ("plain", HOSTILE):
+        a = group(results, "maximisation", name).outcome.arrays
+        beyond = int((a["reached"] > a["strongest"]).sum())
+        assert f"{beyond} of {len(rows)}" in titles
+
+
+def falling_short(group, short):
+    """The group with so many of its targets short of the data."""
+    arrays = dict(group.outcome.arrays)
+    arrays["reached"] = np.where(np.arange(len(arrays["strongest"])) < short, 0.0, 2.0)
+    arrays["strongest"] = np.ones(len(arrays["strongest"]))
+    return dataclasses.replace(group, outcome=dataclasses.replace(group.outcome, arrays=arrays))
+
+
+@pytest.mark.parametrize("shorts", [(0, 5), (5, 0)])
+def test_a_network_whose_images_fall_short_is_titled_and_doubted(results, shorts):
+    """Of two networks the weaker one was told in a sentence below, the title spoke of the first."""
+    both = [
+        falling_short(group(results, "maximisation", name), short)
+        for name, short in zip(("plain", HOSTILE), shorts, strict=True)
+    ]
+    n = len(both[0].outcome.arrays["reached"])
+    weak, fine = (HOSTILE, "plain") if shorts[1] else ("plain", HOSTILE)
+    title = maximisation(Story.of(results), both).title
+    told = f"{n - 5} of {n} targets of `{weak}`, {n} of {n} of `{fine}`"
+    assert title == f"Images made go beyond the strongest of the data for {told}"
+    amber, green = made_images(SimpleNamespace(evidence=SimpleNamespace(landed=both)))
+    assert amber.level == "amber"
+    assert amber.text.startswith(f"`{both[0].label}` on `{weak}`: 5 of {n} images made drive")
+    assert (green.level, green.names) == ("green", (f"{both[0].label} on {fine}",))
+    single = maximisation(Story.of(results), both[:1]).title
+    assert single.startswith("Images made for `plain` go beyond the strongest of the data for ")
+    alike = [falling_short(one, 1) for one in both]
+    assert maximisation(Story.of(results), alike).title.endswith(
+        f"{n - 1} of {n} targets of each network"
+    )
+    lines = made_images(SimpleNamespace(evidence=SimpleNamespace(landed=alike)))
+    assert [line.level for line in lines] == ["green"]
 
 
 def test_a_grid_is_one_picture_and_that_of_the_probe(results, tree):

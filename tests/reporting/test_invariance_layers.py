@@ -19,7 +19,7 @@ from robustlab.reporting.invariance.demonstration import demonstration
 from robustlab.reporting.invariance.layers import layers, sentence
 from robustlab.reporting.invariance.layers_found import Found, found_in, share, shift_name, size
 from robustlab.reporting.section import Story
-from robustlab.results import Results
+from robustlab.results import Results, measure
 from robustlab.statistics import Rate, bootstrap_mean, mean_of_pairs
 from robustlab.suite import ProbeSpec
 
@@ -130,7 +130,11 @@ def test_the_verdict_names_the_layer_and_what_is_left(results, tree):
     logits = size(bootstrap_mean(arrays["in_place"][:, 0, -1]))
     assert "at 2: after a shift by 1 pixel right its map differs" in first
     assert pooled in first
-    assert f"a shift leaves {logits} of the distance" in first
+    assert f"a shift by 1 pixel right leaves {logits} of the distance" in first
+    outcome = group(results, "max").outcome
+    summed = measure(outcome, outcome.metrics["logit_error_over_shifts"])
+    assert size(summed) != logits  # the first shift alone and both are different quantities
+    assert f"(mean over all 2 shifts asked for: {size(summed)})" in first
     assert "(n = 8 images)" in first
     assert second.startswith(f"{HOSTILE} moves along with its image up to 1, the last map")
 

@@ -385,6 +385,16 @@ def test_nothing_to_tell(run):
     assert part.shift(run.story, []) is None
 
 
+def test_a_logit_error_says_over_which_shifts(run):
+    """The layers' part has errors of single shifts: the same name alone would contradict it."""
+    for one in map(Shifts, run.groups):
+        told = words.error_text(one)
+        many = (2 * RADIUS + 1) ** 2 - 1
+        assert told.startswith(f"logit error, mean over the {many} shifts by up to {RADIUS} pixels")
+        error = words.number_text(one.error("logits", RADIUS))
+        assert f", {error}, between unrelated images" in told
+
+
 def test_no_interval_of_a_share_is_without_width(make):
     """Of networks that answer alike at every shift: 100 % of 14 is no certainty."""
     same = make(("constant", "constant too"))

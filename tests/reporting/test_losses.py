@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,7 @@ def test_the_check_of_the_band_kills(mutant):
 
 
 def test_the_page_and_the_detector_judge_alike():
-    from robustlab.adversarial.belief.convergence import still_rising
+    from robustlab.resting import still_rising
 
     rng = np.random.default_rng(4)
     steps = np.arange(40)
@@ -84,6 +86,20 @@ def test_states_in_words():
     assert curve(left).state == "stopped rising"
 
 
+def test_a_cross_entropy_is_judged_in_logits_as_the_detector_does():
+    """A walk that came to rest in logits, though its cross-entropy grew a thousandfold."""
+    from robustlab.resting import in_logits, still_rising
+
+    t = np.linspace(0, 1, 40)
+    rest = -12 + 7 * (1 - np.exp(-4 * t))
+    loss = np.tile(np.log1p(np.exp(rest)), (9, 1))
+    assert not still_rising(in_logits(loss)).any()
+    found = curve(loss)
+    assert replace(found, entropy=True).state == "stopped rising"
+    assert found.state == "still rising"  # the mutant: its own last tenth is steep
+    assert rises(loss, True)[0].value == 1
+
+
 def test_curves_are_the_arrays_at_the_telling_eps(attacked):
     found = curves_of(Story.of(attacked.results))
     assert {c.label for c in found} == {
@@ -100,6 +116,8 @@ def test_curves_are_the_arrays_at_the_telling_eps(attacked):
         if c.eps:
             assert np.array_equal(c.loss, held[c.backbone, label][name], equal_nan=True)
     assert {c.unit for c in found if "apgd" in c.label} == {"cross-entropy"}
+    assert {c.label for c in found if c.entropy} == {"apgd loss=ce steps=20 in autoattack"}
+    assert {c.group for c in found} == {"pgd", "autoattack", "fmn"}
     assert {c.minimum for c in found if c.label == "fmn"} == {True}
 
 

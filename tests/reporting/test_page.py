@@ -179,6 +179,27 @@ def test_a_run_without_anything_still_has_a_page(build, runs):
     built = build(runs.Recipe(n=20, missing=every))
     assert built.tree.all("h1")[0].words == "No attack has landed"
     assert not built.tree.all("section", id="table")
+    belief = built.tree.all("section", id="belief")[0].words
+    assert "none: no attack landed." in belief
+    opening = built.tree.all("section", id="verdict")[0].words
+    assert "No attack of this run landed, so it says nothing about robustness." in opening
+
+
+def test_a_suite_of_probes_measured_no_robust_accuracy(build, runs):
+    """Its probes may have attacked, so neither "no attack" nor "nothing is known" is true."""
+    clean, translation = runs.PROBES[0], runs.PROBES[-1]
+    targeted = next(p for p in runs.PROBES if p.targeted)
+    noise = next(p for p in runs.PROBES if p.knowledge == "none")
+    for probes in ((clean, translation), (clean, targeted, noise)):
+        tree = build(runs.Recipe(n=20, probes=probes)).tree
+        assert tree.all("h1")[0].words == "No robust accuracy was measured"
+        opening = tree.all("section", id="verdict")[0].words
+        belief = tree.all("section", id="belief")[0].words
+        told = "This run measured no robust accuracy, because its suite asks other questions"
+        assert opening.count(told) == 1  # once, not once a network
+        assert f"none: {told[0].lower()}{told[1:]}." in belief
+        for wrong in ("no attack landed", "No attack", "nothing is known"):
+            assert wrong not in f"{opening} {belief}"
 
 
 def csv_rows(link):

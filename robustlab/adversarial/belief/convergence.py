@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustlab.adversarial.access import TRACED
 from robustlab.adversarial.belief.case import Case
 from robustlab.outcome import Finding
+from robustlab.resting import in_logits, still_rising, too_many
 
 __all__ = ["convergence"]
-
-Curves = NDArray[np.float64]
-
-_TAIL = 0.1  # share of the steps
-_STEEP = 0.5  # of the slope that the whole curve has on average: over a tenth, 5 % of its range
-_FEW, _SHARE = 2, 0.25  # more images than these rise: the attack was stopped, not one image
 
 
 def convergence(case: Case) -> Iterator[Finding]:
@@ -52,14 +45,14 @@ def convergence(case: Case) -> Iterator[Finding]:
             steps = max(steps, wide)
         looked += int(whole.sum())
         count = int(rising.sum())
-        if count > max(_FEW, _SHARE * whole.sum()):
+        if too_many(count, int(whole.sum())):
             fine = False
             yield Finding(
                 "convergence",
                 "amber",
                 f"{who}the loss still rises over the last tenth of {steps} steps on {{count}} of "
-                "{of} images left standing: the search was stopped too early. Use more steps, or "
-                "longer ones where all of them together only just reach eps.",
+                "{of} images left standing at any eps: the search was stopped too early. Use more "
+                "steps, or longer ones where all of them together only just reach eps.",
                 case.named(rising),
                 count,
                 int(whole.sum()),
@@ -68,29 +61,3 @@ def convergence(case: Case) -> Iterator[Finding]:
         yield Finding(
             "convergence", "green", "Where images were left standing, the loss was at rest."
         )
-
-
-def in_logits(losses: Curves) -> Curves:
-    """Cross-entropies as how far the label's logit lies behind all others together, log(e^L - 1).
-
-    On a confident network cross-entropy grows exponentially along a straight walk, so that its own
-    last tenth always seems steep. With a target the loss is minus the target's cross-entropy.
-    """
-    size = np.clip(np.abs(losses), 1e-37, 80.0)
-    behind = np.log(np.expm1(size)) + np.maximum(np.abs(losses) - 80.0, 0.0)
-    with np.errstate(invalid="ignore"):
-        seen: Curves = np.where(losses < 0, -behind, behind)
-    return seen
-
-
-def still_rising(curves: Curves) -> NDArray[np.bool_]:
-    """Whether each curve of [m, steps] still rises at its end, bool [m]."""
-    best = np.maximum.accumulate(curves, axis=1)
-    steps = best.shape[1]
-    tail = math.ceil(_TAIL * steps)
-    height = best[:, -1] - best[:, 0]
-    rise = best[:, -1] - best[:, -1 - tail]
-    with np.errstate(invalid="ignore"):
-        real = height > 1e-5 * np.abs(best).max(axis=1)  # not the last bits of a flat curve
-        rising: NDArray[np.bool_] = real & (rise > _STEEP * height * tail / (steps - 1))
-    return rising

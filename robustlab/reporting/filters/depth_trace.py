@@ -84,7 +84,8 @@ def sentences(one: Trace, noun: str) -> list[str]:
     told = [
         f"{code(one.backbone)}: from the input to {code(one.names[last])} the relative distance of "
         f"{one.adjective} {noun} is multiplied by {factor(one.amplification(last))} "
-        f"(median of {plural(one.n, noun)}); {others}."
+        f"(median of {plural(one.n, noun)}); {others}, medians too. Its mean, the figure of the "
+        f"summary, is {factor(one.mean_amplification(last))}."
     ]
     if one.lost.any():
         told += [_reading(one, noun), _restoring(one, noun)]

@@ -67,6 +67,13 @@ class Trace:
         far = self.arrays["relative_distance"][:, place]
         return _median(_over(far, self.arrays["input_distance"])[self.measured])
 
+    def mean_amplification(self, place: int) -> Rate:
+        """Its mean over the images, which is what the summary holds of the logits."""
+        far = self.arrays["relative_distance"][:, place]
+        return statistics.bootstrap_mean(
+            _over(far, self.arrays["input_distance"])[self.measured].astype(np.float64)
+        )
+
     def control(self, name: str, place: int) -> Rate:
         """The same of a control, over its own distance at the input."""
         c = [str(x) for x in self.arrays["controls"]].index(name)

@@ -112,18 +112,29 @@ def maximisation(story: Story, groups: Sequence[Group]) -> Told | None:
     """The part of the probe ``maximisation``."""
 
     def say(here: Sequence[Group]) -> Words:
-        group = here[0]
-        beyond, targets = _beyond(group)
-        title = (
-            f"Images made for {code(group.backbone)} go beyond the strongest of the data for "
-            f"{beyond} of {plural(targets, 'targets')}"
-        )
+        title = _made_title(here)
         rows = [row for g in here for row in _target_rows(g)]
         head = ["backbone", "kind", "layer", "channel", "reached", "strongest of the data", "image"]
         figures = [f for g in here for f in _made_figures(g)]
         return Words(title, [_reached(g) for g in here], figures, "maximisation.csv", head, rows)
 
     return looks(story, groups, "reached", say)
+
+
+def _made_title(here: Sequence[Group]) -> str:
+    """From the network whose images fall short most often to that where they do least."""
+    found = sorted((b / t if t else 1.0, b, t, g.backbone) for g in here for b, t in [_beyond(g)])
+    _, beyond, targets, name = found[0]
+    start = "go beyond the strongest of the data for"
+    if len(found) == 1:
+        return f"Images made for {code(name)} {start} {beyond} of {plural(targets, 'targets')}"
+    if all(one[1:3] == (beyond, targets) for one in found):
+        return f"Images made {start} {beyond} of {plural(targets, 'targets')} of each network"
+    _, most, out_of, best = found[-1]
+    return (
+        f"Images made {start} {beyond} of {plural(targets, 'targets')} of {code(name)}, "
+        f"{most} of {out_of} of {code(best)}"
+    )
 
 
 def _beyond(group: Group) -> tuple[int, int]:

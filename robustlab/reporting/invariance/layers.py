@@ -81,7 +81,8 @@ def sentence(one: Found, noun: str) -> str:
     place, last = breaking(one), _last_measured(one)
     left = one.mean("in_place", one.logits)
     at_logits = (
-        f"At the logits a shift leaves {size(left)} of the distance to the mean logits"
+        f"At the logits a shift by {shift_name(one.shift)} leaves {size(left)} of the distance to "
+        f"the mean logits{_all_shifts(one)}"
         if left.n
         else "At the logits nothing could be measured"
     )
@@ -106,6 +107,15 @@ def sentence(one: Found, noun: str) -> str:
             f"(n = {images})"
         )
     return f"{start}. {at_logits}."
+
+
+def _all_shifts(one: Found) -> str:
+    """The figure of the summary, which averages over the shifts, beside that of the first shift."""
+    many = len(one.shifts)
+    if many < 2:
+        return ""
+    found = one.over_shifts(one.logits)
+    return f" (mean over all {many} shifts asked for: {size(found)})" if found.n else ""
 
 
 def title(found: Sequence[Found]) -> str:

@@ -87,6 +87,12 @@ class Found:
             return Rate(math.nan, math.nan, math.nan, 0)
         return statistics.bootstrap_mean(self.arrays[measure][:, shift, place])
 
+    def over_shifts(self, place: int) -> Rate:
+        """The error in place at a layer as the summary has it: of each image the mean over all
+        shifts that were asked for.
+        """
+        return statistics.bootstrap_mean(self.arrays["in_place"][:, :, place].mean(axis=1))
+
     def unrelated(self, measure: str, place: int, shift: int = 0) -> Rate:
         """The same between unrelated images, over the same cells and rolls; ``in_place`` or
         ``best_roll``. Each image is in two pairs, which the interval knows.

@@ -133,7 +133,10 @@ def rate_text(rate: Rate) -> str:
 def error_text(one: Shifts) -> str:
     """What consistency does not see: how far shifts move the logits, beside another image."""
     error, other = one.error("logits", one.radius), one.unrelated("logits")
-    return f"logit error {number_text(error)}, between unrelated images {number_text(other)}"
+    many = (2 * one.radius + 1) ** 2 - 1
+    over = f"mean over the {many} shifts by up to {plural(one.radius, 'pixels')}"
+    beside = f"between unrelated images {number_text(other)}"
+    return f"logit error, {over}, {number_text(error)}, {beside}"
 
 
 def number_text(rate: Rate) -> str:

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from robustlab import attack, load_backbone, load_data
 from robustlab.adversarial import Attack, Found, belief
-from robustlab.adversarial.belief.convergence import in_logits, still_rising
 from robustlab.adversarial.found import VIOLATIONS
 from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import BadRequest
 from robustlab.outcome import Finding
+from robustlab.resting import in_logits, still_rising
 from robustlab.testing import PLANTED_ATTACKS, planted, planted_attack
 
 SHIPPED = ["lenet5-max", "lenet5-avg", "mlp", "local", "resnet20-narrow", "lenet5-robust"]
