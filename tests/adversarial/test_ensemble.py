@@ -219,6 +219,6 @@ def test_an_edit_that_goes_unseen_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Mutant: a cell knows the ensemble's own code alone."""
-    monkeypatch.setattr(plan, "_source", lambda bound: bound.registered.source)
+    monkeypatch.setattr(plan, "source_of", lambda bound: bound.registered.source)
     with pytest.raises(AssertionError):
         _edited_is_another(tmp_path, lenet, digits)

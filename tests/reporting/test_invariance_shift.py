@@ -104,6 +104,21 @@ def pairs_of_shifts(prediction):
     return np.array(found)
 
 
+def jackknifed(vectors, about):
+    """The mean over pairs of different images, and what it is without each, as pseudo-values."""
+    n = len(vectors)
+    pairs = np.array(
+        [np.linalg.norm(vectors - v, axis=1) / a for v, a in zip(vectors, about, strict=True)]
+    )
+    apart = ~np.eye(n, dtype=bool)
+    without = [pairs[np.ix_(rest, rest)][apart[1:, 1:]].mean() for rest in n_but_one(n)]
+    return n * pairs[apart].mean() - (n - 1) * np.array(without)
+
+
+def n_but_one(n):
+    return [[k for k in range(n) if k != i] for i in range(n)]
+
+
 def check_table(tree, run):
     found = table(tree)
     for group in run.groups:
@@ -128,10 +143,7 @@ def check_table(tree, run):
                 about = [np.linalg.norm(v - vectors.mean(0)) for v in vectors]
                 m = change[0].size - 1  # the middle is 0
                 error = [c.sum() / m / a for c, a in zip(change, about, strict=True)]
-                other = [
-                    np.mean([np.linalg.norm(w - v) for j, w in enumerate(vectors) if j != i]) / a
-                    for i, (v, a) in enumerate(zip(vectors, about, strict=True))
-                ]
+                other = jackknifed(vectors, about)
                 for cell, values in zip(told, (error, other), strict=True):
                     assert cell == words.number_text(statistics.bootstrap_mean(values))
             assert cells[10] == str(
