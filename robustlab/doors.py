@@ -192,7 +192,8 @@ def fool(
             or ``"random"``; None: any class but the one seen now.
         eps: the budget on the [0, 1] scale, as ``"4/255"``.
         attack: a gradient attack, with parameters as ``"pgd?steps=100&norm=l2"``.
-        out: folder, ``reports/out/fool-PICTURE-TARGET`` by default; files of others in it stay.
+        out: folder, ``reports/out/fool-PICTURE-TARGET`` by default, numbered where that answers
+            another question (eps, attack, network, pixels, ...); files of others in it stay.
         on: ``"picture"``: the whole picture is changed, through the network's resize and crop;
             ``"crop"``: what the network sees of it, saved at that size.
         resize: the shorter side before the crop, or ``"whole"``; None: as the weights say.
@@ -207,7 +208,7 @@ def fool(
         ``facts["folder"]`` where it lies.
 
     Raises:
-        BadRequest: before anything is written.
+        BadRequest: before anything is written; also where ``out`` answers another question.
     """
     from robustlab.backbones import load_backbone
     from robustlab.fooling.tale import Request, fool_one, picture_of
@@ -250,8 +251,8 @@ def fool_folder(
     """
     from robustlab import atomic
     from robustlab.backbones import load_backbone
-    from robustlab.fooling.folder import folders_of, readable
-    from robustlab.fooling.keeping import default_folder
+    from robustlab.fooling.folder import folders_of, question_of, readable
+    from robustlab.fooling.keeping import INDEX, check_folder, default_folder, free_folder, mark
     from robustlab.fooling.tale import Request, check_picture
     from robustlab.fooling.targets import SeenAlready
     from robustlab.reporting.fooling.index import index_of
@@ -262,11 +263,16 @@ def fool_folder(
     plain = {name: asked[name] for name in ("on", "resize", "seed") if name in asked}
     refuse = partial(check_picture, backbone=network, request=Request(**plain))
     pictures = readable(Path(folder), refuse)
-    named = default_folder(Path(folder).resolve().name, asked.get("target"))
-    place = Path(out) if out else named
+    target = asked.get("target")
+    named = default_folder(Path(folder).resolve().name, None if target is None else str(target))
+    question = question_of(pictures, network, asked)
+    place = Path(out) if out else free_folder(named, question)
+    check_folder(place, question)
+    inside_of = folders_of(pictures, place)
+    mark(place, question)
     found: list[Fooled] = []
     refused: BadRequest | None = None
-    for file, inside in folders_of(pictures, place):
+    for file, inside in inside_of:
         say(str(file))
         try:
             found.append(fool(file, backbone=network, out=inside, tell=tell, **asked))
@@ -275,7 +281,7 @@ def fool_folder(
             say(f"left out: {error}")
     if refused is not None and not found:
         raise refused
-    atomic.write(place / "index.csv", index_of(found).encode())
+    atomic.write(place / INDEX, index_of(found).encode())
     return found, place
 
 

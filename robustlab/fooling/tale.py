@@ -17,7 +17,15 @@ from robustlab.fooled import Fooled, Pixels
 from robustlab.fooling.asked import Asked, ask
 from robustlab.fooling.checks import check_file, load_png
 from robustlab.fooling.evidence import gathered, tried
-from robustlab.fooling.keeping import check_folder, clear, default_folder, prepare, write_picture
+from robustlab.fooling.keeping import (
+    Question,
+    check_folder,
+    clear,
+    default_folder,
+    free_folder,
+    prepare,
+    write_picture,
+)
 from robustlab.fooling.others import networks_at_hand
 from robustlab.fooling.pictures import (
     FROM_NOTHING,
@@ -73,7 +81,7 @@ def fool_one(
     """Fool ``backbone`` with ``picture``, write what came of it, and check the file.
 
     Args:
-        folder: where to; None: `default_folder`.
+        folder: where to; None: `default_folder`, numbered where it answers another question.
         others: networks to show the picture to as well; None: those at hand.
         evidence: gather what stands beside the picture: controls, ways, survival and so on.
         tell: called with a sentence as each part begins.
@@ -90,13 +98,14 @@ def fool_one(
     scene, sight, asked = stage(picture, backbone, request)
     looking = _looking(scene, request, others) if evidence else ()
     target = None if scene.target is None else backbone.classes[scene.target]
-    folder = folder or default_folder(picture.stem, target)
-    check_folder(folder)
+    question = _question(scene, asked, request, others, evidence)
+    folder = folder or free_folder(default_folder(picture.stem, target), question)
+    check_folder(folder, question)
     clock = Clock()
     with clock("search"):
         say(f"searching with {asked.name} at {asked.budget.text}")
         found = scene.search(asked, asked.budget.text)
-    prepare(folder)
+    prepare(folder, question)
     with clock("checks"):
         try:
             fooled = _checked(picture, request, scene, sight, asked, found, folder)
@@ -115,6 +124,30 @@ def fool_one(
         fooled = replace(fooled, **gathered(scene, asked, fooled, looking, folder, clock, say))
     facts = _facts(scene, found, tries, clock, command, folder)
     return replace(fooled, facts=facts), folder
+
+
+def _question(
+    scene: Scene,
+    asked: Asked,
+    request: Request,
+    others: Sequence[Backbone] | None,
+    evidence: bool,
+) -> Question:
+    """All that decides the answer; where it is computed does not."""
+    return {
+        "eps": f"{asked.budget.value:.9g}",
+        "attack": asked.name,
+        "parameters": {name: str(value) for name, value in sorted(asked.params.items())},
+        "target": None if scene.target is None else scene.backbone.classes[scene.target],
+        "on": request.on,
+        "resize": None if request.resize is None else str(request.resize),
+        "seed": request.seed,
+        "backbone": scene.backbone.name,
+        "weights": scene.backbone.fingerprint,
+        "others": None if others is None else [[o.name, o.fingerprint] for o in others],
+        "evidence": evidence,
+        "picture": hashlib.sha256(scene.pixels.tobytes()).hexdigest(),
+    }
 
 
 def _checked(
