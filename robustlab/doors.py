@@ -211,14 +211,15 @@ def fool(
         BadRequest: before anything is written; also where ``out`` answers another question.
     """
     from robustlab.backbones import load_backbone
-    from robustlab.fooling.tale import Request, fool_one, picture_of
+    from robustlab.fooling.tale import Request, fool_one, picture_named, picture_of
     from robustlab.reporting.fooling.files import write_told
     from robustlab.runner import choose_device
 
     request = Request(target, eps, attack, on, resize, seed)
     place = choose_device(device)
+    named = picture_named(picture)  # a name that is wrong is told before weights are fetched
     network = load_backbone(backbone, device=place)
-    shown = picture_of(picture, network, request)
+    shown = named or picture_of(picture, network, request)
     fooled, folder = fool_one(
         shown,
         network,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from robustlab.data.dataset import Data
+from robustlab.data.pictures import is_image
 from robustlab.data.sources import load_data
 from robustlab.errors import BadRequest, nearest
 
@@ -21,7 +22,8 @@ def image_at(text: str) -> Data:
     source, mark, place = text.rpartition("#")
     if not mark:
         beside = Path(text).parent
-        around = [one.name for one in beside.iterdir()] if beside.is_dir() else []
+        # A hidden file, or one of another kind, is not what a picture's name was meant to be.
+        around = [o.name for o in beside.iterdir() if is_image(o)] if beside.is_dir() else []
         raise BadRequest(
             f"there is no file {text!r}{nearest(Path(text).name, around)}; an image of a data set "
             "is written with its place, as digits:test#12"

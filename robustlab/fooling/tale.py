@@ -42,7 +42,7 @@ from robustlab.fooling.smallest import smallest
 from robustlab.fooling.targets import choose
 from robustlab.fooling.transfer import matching
 
-__all__ = ["Request", "check_picture", "fool_one", "picture_of"]
+__all__ = ["Request", "check_picture", "fool_one", "picture_named", "picture_of"]
 
 ON = ("picture", "crop")
 
@@ -232,6 +232,22 @@ def picture_of(asked: str | Path | None, backbone: Backbone, request: Request) -
     Raises:
         BadRequest: none of these; a folder.
     """
+    named = picture_named(asked)
+    if named is not None:
+        return named
+    sight = sight_of(backbone, request.resize)
+    side = (sight.height, sight.width)
+    if sight.resize is not None and request.on == "picture":
+        side = (sight.resize, sight.resize)  # so that nothing is resized
+    return from_nothing(str(asked), sight.channels, side, request.seed)
+
+
+def picture_named(asked: str | Path | None) -> Picture | None:
+    """The same where no network is needed for it; None of a word, whose size the network decides.
+
+    Raises:
+        BadRequest: see `picture_of`.
+    """
     if asked is None:
         return at_hand()
     text = str(asked)
@@ -241,13 +257,7 @@ def picture_of(asked: str | Path | None, backbone: Backbone, request: Request) -
         raise BadRequest(f"{text} is a folder; name a picture in it")
     if Path(text).is_file():
         return read_file(Path(text))
-    if text in FROM_NOTHING:
-        sight = sight_of(backbone, request.resize)
-        side = (sight.height, sight.width)
-        if sight.resize is not None and request.on == "picture":
-            side = (sight.resize, sight.resize)  # so that nothing is resized
-        return from_nothing(text, sight.channels, side, request.seed)
-    return from_data(text)
+    return None if text in FROM_NOTHING else from_data(text)
 
 
 def check_picture(picture: Picture, backbone: Backbone, request: Request) -> None:

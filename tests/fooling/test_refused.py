@@ -181,3 +181,16 @@ def test_a_folder_of_which_a_late_one_is_too_large(tmp_path, lenet):
     with pytest.raises(BadRequest, match=r"b\.png.*--on crop"):
         fool_folder(tmp_path / "in", **asked)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_is_not_there_is_told_before_the_network_is_loaded(tmp_path, monkeypatch):
+    """Or the error speaks of weights that could not be had; nothing hidden is advised."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".pt").write_bytes(b"")
+    (tmp_path / "cat.jpg").write_bytes(b"")
+    for name, hint in (("x.png", "there is no file 'x.png'; an image"), ("nocat.jpg", "'cat.jpg'")):
+        with pytest.raises(BadRequest) as error:
+            fool(name, backbone="file:nowhere.safetensors#lenet5")
+        assert "there is no file" in str(error.value)
+        assert hint in str(error.value)
+        assert ".pt'" not in str(error.value)
