@@ -211,7 +211,8 @@ def fool(
         BadRequest: before anything is written; also where ``out`` answers another question.
     """
     from robustlab.backbones import load_backbone
-    from robustlab.fooling.tale import Request, fool_one, picture_named, picture_of
+    from robustlab.fooling.request import Request, picture_named, picture_of
+    from robustlab.fooling.tale import fool_one
     from robustlab.reporting.fooling.files import write_told
     from robustlab.runner import choose_device
 
@@ -252,9 +253,9 @@ def fool_folder(
     """
     from robustlab import atomic
     from robustlab.backbones import load_backbone
-    from robustlab.fooling.folder import folders_of, question_of, readable
-    from robustlab.fooling.keeping import INDEX, check_folder, default_folder, free_folder, mark
-    from robustlab.fooling.tale import Request, check_picture
+    from robustlab.fooling.folder import folders_of, place_of, readable
+    from robustlab.fooling.keeping import INDEX, mark
+    from robustlab.fooling.request import Request, check_picture, question_of_folder
     from robustlab.fooling.targets import SeenAlready
     from robustlab.reporting.fooling.index import index_of
     from robustlab.runner import choose_device
@@ -264,19 +265,15 @@ def fool_folder(
     plain = {name: asked[name] for name in ("on", "resize", "seed") if name in asked}
     refuse = partial(check_picture, backbone=network, request=Request(**plain))
     pictures = readable(Path(folder), refuse)
-    target = asked.get("target")
-    named = default_folder(Path(folder).resolve().name, None if target is None else str(target))
-    question = question_of(pictures, network, asked)
-    place = Path(out) if out else free_folder(named, question)
-    check_folder(place, question)
-    inside_of = folders_of(pictures, place)
-    mark(place, question)
+    question = question_of_folder(pictures, network, asked)
+    place = place_of(Path(folder), out, asked.get("target"), question)
     found: list[Fooled] = []
     refused: BadRequest | None = None
-    for file, inside in inside_of:
+    for file, inside in folders_of(pictures, place):
         say(str(file))
         try:
             found.append(fool(file, backbone=network, out=inside, tell=tell, **asked))
+            mark(place, question)
         except SeenAlready as error:
             refused = error
             say(f"left out: {error}")

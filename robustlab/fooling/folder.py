@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from robustlab.backbones import Backbone
 from robustlab.errors import BadRequest
-from robustlab.fooling.keeping import Question, check_folder, plain
+from robustlab.fooling.keeping import Question, check_folder, default_folder, free_folder, plain
 from robustlab.fooling.pictures import Picture, pictures_in, read_file
 
-__all__ = ["folders_of", "question_of", "readable"]
+__all__ = ["folders_of", "place_of", "readable"]
 
 
 def readable(folder: Path, check: Callable[[Picture], None]) -> list[Path]:
@@ -36,21 +33,18 @@ def readable(folder: Path, check: Callable[[Picture], None]) -> list[Path]:
     return found
 
 
-def question_of(pictures: Sequence[Path], backbone: Backbone, asked: Mapping[str, Any]) -> Question:
-    """What is asked of a whole folder: the files as they are, the network, and all that was said.
+def place_of(
+    folder: Path, out: str | Path | None, target: str | int | None, question: Question
+) -> Path:
+    """Where the folders of the pictures in ``folder`` go: ``out``, or one that is free.
 
-    Args:
-        asked: of `robustlab.fool`, by name.
+    Raises:
+        BadRequest: ``out`` answers another question.
     """
-    told = {name: value for name, value in asked.items() if name not in ("command", "others")}
-    others = [getattr(one, "name", one) for one in asked.get("others") or ()]
-    return {
-        **{name: None if value is None else str(value) for name, value in sorted(told.items())},
-        "others": [str(one) for one in others],
-        "backbone": backbone.name,
-        "weights": backbone.fingerprint,
-        "pictures": {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in pictures},
-    }
+    named = default_folder(folder.resolve().name, None if target is None else str(target))
+    place = Path(out) if out else free_folder(named, question)
+    check_folder(place, question)
+    return place
 
 
 def folders_of(pictures: Sequence[Path], place: Path) -> list[tuple[Path, Path]]:

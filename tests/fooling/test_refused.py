@@ -188,7 +188,10 @@ def test_a_picture_that_is_not_there_is_told_before_the_network_is_loaded(tmp_pa
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".pt").write_bytes(b"")
     (tmp_path / "panda.jpg").write_bytes(b"")
-    for name, hint in (("x.png", "there is no file 'x.png'; an image"), ("nopanda.jpg", "'panda.jpg'")):
+    for name, hint in (
+        ("x.png", "there is no file 'x.png'; an image"),
+        ("nopanda.jpg", "'panda.jpg'"),
+    ):
         with pytest.raises(BadRequest) as error:
             fool(name, backbone="file:nowhere.safetensors#lenet5")
         assert "there is no file" in str(error.value)
