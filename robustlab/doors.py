@@ -192,7 +192,8 @@ def fool(
             or ``"random"``; None: any class but the one seen now.
         eps: the budget on the [0, 1] scale, as ``"4/255"``.
         attack: a gradient attack, with parameters as ``"pgd?steps=100&norm=l2"``.
-        out: folder, ``reports/out/fool-PICTURE-TARGET`` by default; files of others in it stay.
+        out: folder, ``reports/out/fool-PICTURE-TARGET`` by default, numbered where that answers
+            another question (eps, attack, network, pixels, ...); files of others in it stay.
         on: ``"picture"``: the whole picture is changed, through the network's resize and crop;
             ``"crop"``: what the network sees of it, saved at that size.
         resize: the shorter side before the crop, or ``"whole"``; None: as the weights say.
@@ -207,17 +208,19 @@ def fool(
         ``facts["folder"]`` where it lies.
 
     Raises:
-        BadRequest: before anything is written.
+        BadRequest: before anything is written; also where ``out`` answers another question.
     """
     from robustlab.backbones import load_backbone
-    from robustlab.fooling.tale import Request, fool_one, picture_of
+    from robustlab.fooling.request import Request, picture_named, picture_of
+    from robustlab.fooling.tale import fool_one
     from robustlab.reporting.fooling.files import write_told
     from robustlab.runner import choose_device
 
     request = Request(target, eps, attack, on, resize, seed)
     place = choose_device(device)
+    named = picture_named(picture)  # a name that is wrong is told before weights are fetched
     network = load_backbone(backbone, device=place)
-    shown = picture_of(picture, network, request)
+    shown = named or picture_of(picture, network, request)
     fooled, folder = fool_one(
         shown,
         network,
@@ -250,9 +253,9 @@ def fool_folder(
     """
     from robustlab import atomic
     from robustlab.backbones import load_backbone
-    from robustlab.fooling.folder import folders_of, readable
-    from robustlab.fooling.keeping import default_folder
-    from robustlab.fooling.tale import Request, check_picture
+    from robustlab.fooling.folder import folders_of, place_of, readable
+    from robustlab.fooling.keeping import INDEX, mark
+    from robustlab.fooling.request import Request, check_picture, question_of_folder
     from robustlab.fooling.targets import SeenAlready
     from robustlab.reporting.fooling.index import index_of
     from robustlab.runner import choose_device
@@ -262,20 +265,21 @@ def fool_folder(
     plain = {name: asked[name] for name in ("on", "resize", "seed") if name in asked}
     refuse = partial(check_picture, backbone=network, request=Request(**plain))
     pictures = readable(Path(folder), refuse)
-    named = default_folder(Path(folder).resolve().name, asked.get("target"))
-    place = Path(out) if out else named
+    question = question_of_folder(pictures, network, asked)
+    place = place_of(Path(folder), out, asked.get("target"), question)
     found: list[Fooled] = []
     refused: BadRequest | None = None
     for file, inside in folders_of(pictures, place):
         say(str(file))
         try:
             found.append(fool(file, backbone=network, out=inside, tell=tell, **asked))
+            mark(place, question)
         except SeenAlready as error:
             refused = error
             say(f"left out: {error}")
     if refused is not None and not found:
         raise refused
-    atomic.write(place / "index.csv", index_of(found).encode())
+    atomic.write(place / INDEX, index_of(found).encode())
     return found, place
 
 

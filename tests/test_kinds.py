@@ -16,8 +16,9 @@ from robustlab import statistics
 from robustlab.cli import robustlab as robustlab_command
 from robustlab.errors import BadRequest
 from robustlab.kinds import Kinds
-from robustlab.reporting.twins import write_twins_page
-from robustlab.reporting.twins.words import caveats, headlines, mean_text, points, title
+from robustlab.reporting.palette import styles
+from robustlab.reporting.twins import drawing, write_twins_page
+from robustlab.reporting.twins.words import caveats, command, headlines, mean_text, points, title
 from robustlab.statistics import mean_t, paired_t
 from robustlab.twinning import twins
 
@@ -116,6 +117,44 @@ def test_two_seeds_claim_nothing(folder: Path) -> None:
     assert [key.metric for key in headlines(kinds)] == ["clean_accuracy", "robust_accuracy"]
 
 
+def test_few_seeds_are_told_in_a_sentence_and_with_the_whole_command(folder: Path) -> None:
+    kinds = Kinds(folder)
+    assert title(kinds) == "widths: 2 seeds, too few for a claim about the kind"
+    assert any("`robustlab twins widths --epochs 2 --seeds 5` goes on" in s for s in caveats(kinds))
+    given = "robustlab twins 'my spec.toml' --seeds 2 --epochs 4 -o out --again"
+    assert command({"command": given}) == (
+        "robustlab twins 'my spec.toml' --epochs 4 -o out --seeds 5"
+    )
+
+
+def test_no_share_is_drawn_or_told_outside_of_what_it_can_be(folder: Path) -> None:
+    """Student's t of two seeds far apart reaches from below 0 to above 100 %."""
+    kinds = Kinds(folder)
+    far = {"narrow": np.array([0.05, 0.95]), "wide & high": np.array([0.9, 0.1])}
+    key = next(key for key in kinds.values if key.metric == "clean_accuracy")
+    kinds.__dict__["values"] = {**kinds.values, key: far}
+    assert kinds.mean(key, "narrow").low < 0 < 1 < kinds.mean(key, "narrow").high
+    assert mean_text(kinds.mean(key, "narrow"), True) == "50.0 % [0.0, 100.0]"
+    assert points(kinds.difference(key, "wide & high"), True) == "+0.0 points [-100.0, +100.0]"
+    look = styles(kinds.twins)
+    with_axes: list[Any] = []
+
+    def keep(figure: Any, *_: Any) -> str:
+        with_axes.extend(figure.axes)
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "inline", keep)
+        drawing.rows(kinds, look, key, 0)
+    assert len(with_axes) == 2
+    for axes in with_axes:
+        low, high = axes.get_xlim()
+        assert -3 <= low < high <= 103
+        assert all(0 <= one <= 100 for one in axes.get_xticks())
+        drawn = np.concatenate([line.get_xdata() for line in axes.lines])
+        assert (drawn.min(), drawn.max()) == (0, 100)
+
+
 def test_five_seeds_claim_what_differs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the mutant: a difference that is noise is not told as one."""
     kinds = Kinds(folder)
@@ -191,9 +230,9 @@ def test_a_suite_that_cannot_run_is_refused_before_training(spec: Path, tmp_path
 
 
 def test_the_command_line_tells_the_same_numbers(spec: Path, folder: Path) -> None:
-    command = ["twins", str(spec), "-o", str(folder), "--epochs", "2", "--json"]
+    arguments = ["twins", str(spec), "-o", str(folder), "--epochs", "2", "--json"]
     runner = CliRunner()
-    answer = runner.invoke(robustlab_command, command)
+    answer = runner.invoke(robustlab_command, arguments)
     assert answer.exit_code == 0, answer.output
     told = json.loads(answer.stdout[answer.stdout.index("{") :])
     kinds = Kinds(folder)

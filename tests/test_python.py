@@ -1,5 +1,8 @@
 """The README's Python: objects in, tables and a page out; own networks, data and probes."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +32,20 @@ def test_the_example(tmp_path):
     assert run.report(tmp_path / "page.html").read_bytes() == run.report().read_bytes()
     again = robustlab.open_run(tmp_path / "first")
     assert again.summary().equals(run.summary())
+
+
+@pytest.mark.slow
+def test_the_pair_of_pictures_as_it_is_written():
+    """Every name that the block uses is made in it."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    blocks = [
+        one for one in re.findall(r"```python\n(.*?)```", text, re.S) if "explain_pair" in one
+    ]
+    assert len(blocks) == 1
+    names = {}
+    exec(blocks[0], names)
+    assert names["maps"].clean["gradcam"].shape == names["maps"].changed["gradcam"].shape
+    assert len(names["trace"].layers) == len(names["trace"].amplification)
 
 
 def own():

@@ -168,7 +168,7 @@ def _from_file(reference: Reference) -> tuple[Built, dict[str, Any]]:
         raise BadRequest(f"network {reference.text!r}: {path} is a folder; name a file in it")
     if not path.is_file():
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        hint = nearest(path.name, [one.name for one in beside])
+        hint = nearest(path.name, [one.name for one in beside if one.name[0] != "."])
         raise BadRequest(f"network {reference.text!r}: there is no file {path}{hint}")
     if reference.builder:
         builder = reference.text.rpartition("#")[2]

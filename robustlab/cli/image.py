@@ -97,7 +97,7 @@ def _from_data(text: str, backbone: Backbone, fit: bool) -> Data:
     from robustlab.data import Data
     from robustlab.data.place import image_at
 
-    one = image_at(text)
+    one, _ = image_at(text)
     if fit and one.shape != backbone.input_shape:
         from PIL import Image
 

@@ -69,7 +69,8 @@ def twins(
 
 
 def _print(found: Any, as_json: bool) -> None:
-    from robustlab.reporting.twins.words import headlines, is_rate, mean_text, points
+    from robustlab.reporting.twins.words import command, headlines, is_rate, mean_text, points
+    from robustlab.verdict import plural
 
     keys = headlines(found)
     rows = [
@@ -93,7 +94,8 @@ def _print(found: Any, as_json: bool) -> None:
         return
     table(head, rows)
     if not found.enough:
-        click.echo(f"{len(found.runs)} seeds are too few for a claim about the kind; take 5")
+        few = plural(len(found.runs), "seeds")
+        click.echo(f"{few}: too few for a claim about the kind; go on: {command(found.about)}")
     click.echo(f"page: {page}")
     first = found.folder / f"seed{next(iter(found.runs), 0)}"
     click.echo(f"twins: {found.folder}   next: robustlab report {shlex.quote(str(first))}")

@@ -22,7 +22,7 @@ from robustlab.fooling.controls import controls
 from robustlab.fooling.inside import attribution, depth_trace
 from robustlab.fooling.readings import Read
 from robustlab.fooling.search import Scene
-from robustlab.fooling.steps import many_steps, single_steps
+from robustlab.fooling.steps import LEVELS, eps_of, many_steps, over_budgets, single_steps
 from robustlab.fooling.survival import survival
 from robustlab.fooling.transfer import transfer
 from robustlab.fooling.ways import Walked, straight_line, walked
@@ -119,21 +119,20 @@ def _animate(
 
 
 def _steps(scene: Scene, asked: Asked) -> Any:
-    """The gradient's sign once, and PGD: the one that was asked for, if it was."""
-    own = asked.name == "pgd" and asked.norm == "linf"
-    params = {k: v for k, v in asked.params.items() if k not in ("norm", "early_exit")}
+    """The gradient's sign once, and PGD: where it was asked for the very search of the picture."""
     judge: dict[str, Any] = {"backbone": scene.backbone, "read": scene.read}
     first = (scene.seen, scene.pixels, scene.label, scene.target)
-    return (
-        single_steps(*first, **judge),
-        many_steps(
-            *first,
-            params=params if own else {},
-            seed=scene.seed,
-            picture=scene.name,
-            **judge,
-        ),
-    )
+    if asked.name != "pgd" or asked.norm != "linf":
+        many = many_steps(*first, seed=scene.seed, picture=scene.name, **judge)
+        return single_steps(*first, **judge), many
+
+    def reached(level: float) -> Pixels:
+        # Written as it was given, the budget that was asked for leads to the picture itself.
+        same = abs(asked.budget.value * 255 - level) < 1e-3
+        return scene.search(asked, asked.budget.text if same else eps_of(level)).pixels
+
+    many = over_budgets("pgd", reached, scene.pixels, *first[2:], LEVELS, *judge.values())
+    return single_steps(*first, **judge), many
 
 
 def _transfer(scene: Scene, others: Sequence[Other], pair: tuple[Pixels, Pixels]) -> Any:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from robustlab.errors import BadRequest
-from robustlab.fooling.keeping import check_folder, plain
+from robustlab.fooling.keeping import Question, check_folder, default_folder, free_folder, plain
 from robustlab.fooling.pictures import Picture, pictures_in, read_file
 
-__all__ = ["folders_of", "readable"]
+__all__ = ["folders_of", "place_of", "readable"]
 
 
 def readable(folder: Path, check: Callable[[Picture], None]) -> list[Path]:
@@ -31,6 +31,20 @@ def readable(folder: Path, check: Callable[[Picture], None]) -> list[Path]:
         except BadRequest as error:
             raise error.inside(str(file)) from None
     return found
+
+
+def place_of(
+    folder: Path, out: str | Path | None, target: str | int | None, question: Question
+) -> Path:
+    """Where the folders of the pictures in ``folder`` go: ``out``, or one that is free.
+
+    Raises:
+        BadRequest: ``out`` answers another question.
+    """
+    named = default_folder(folder.resolve().name, None if target is None else str(target))
+    place = Path(out) if out else free_folder(named, question)
+    check_folder(place, question)
+    return place
 
 
 def folders_of(pictures: Sequence[Path], place: Path) -> list[tuple[Path, Path]]:

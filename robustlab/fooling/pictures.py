@@ -191,7 +191,8 @@ def from_data(text: str) -> Picture:
     Raises:
         BadRequest: no such image, neither by its place nor as a file.
     """
-    one = image_at(text)
+    one, place = image_at(text)
     label = one.classes[int(one.labels[0])]
-    said = f"Image {one.ids[0]} of {one.name}, labelled {label}."
+    # A place counts within the split, an id where the data come from: the two numbers differ.
+    said = f"Image {place} of {one.name}, with the id {one.ids[0]}, labelled {label}."
     return Picture(text, text, said, one.batch_8bit([0])[0])

@@ -5,58 +5,39 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from robustlab.backbones import Backbone
 from robustlab.environment import environment
-from robustlab.errors import BadRequest, choices
+from robustlab.errors import BadRequest
 from robustlab.fooled import Fooled, Pixels
 from robustlab.fooling.asked import Asked, ask
 from robustlab.fooling.checks import check_file, load_png
 from robustlab.fooling.evidence import gathered, tried
-from robustlab.fooling.keeping import check_folder, clear, default_folder, prepare, write_picture
-from robustlab.fooling.others import networks_at_hand
-from robustlab.fooling.pictures import (
-    FROM_NOTHING,
-    Picture,
-    at_hand,
-    from_data,
-    from_nothing,
-    read_file,
+from robustlab.fooling.keeping import (
+    check_folder,
+    clear,
+    default_folder,
+    free_folder,
+    prepare,
+    write_picture,
 )
+from robustlab.fooling.others import networks_at_hand
+from robustlab.fooling.pictures import Picture
 from robustlab.fooling.readings import Read, look, reading
-from robustlab.fooling.search import Candidate, Scene, check_size, measure
+from robustlab.fooling.request import Request, question_of
+from robustlab.fooling.search import Candidate, Scene, measure
 from robustlab.fooling.sight import Sight, in_full, sight_of
 from robustlab.fooling.smallest import smallest
 from robustlab.fooling.targets import choose
 from robustlab.fooling.transfer import matching
 
-__all__ = ["Request", "check_picture", "fool_one", "picture_of"]
-
-ON = ("picture", "crop")
+__all__ = ["Request", "fool_one", "stage"]
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of every picture; see `robustlab.fool`."""
-
-    target: str | int | None = None
-    eps: str | float = "4/255"
-    attack: str = "pgd"
-    on: str = "picture"
-    resize: str | int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.on not in ON:
-            raise BadRequest(f"unknown --on {self.on!r}{choices(self.on, ON)}")
-        if not 0 <= self.seed < 2**32:
-            raise BadRequest(f"--seed {self.seed}: give a whole number from 0 to {2**32 - 1}")
 
 
 def fool_one(
@@ -73,7 +54,7 @@ def fool_one(
     """Fool ``backbone`` with ``picture``, write what came of it, and check the file.
 
     Args:
-        folder: where to; None: `default_folder`.
+        folder: where to; None: `default_folder`, numbered where it answers another question.
         others: networks to show the picture to as well; None: those at hand.
         evidence: gather what stands beside the picture: controls, ways, survival and so on.
         tell: called with a sentence as each part begins.
@@ -90,13 +71,14 @@ def fool_one(
     scene, sight, asked = stage(picture, backbone, request)
     looking = _looking(scene, request, others) if evidence else ()
     target = None if scene.target is None else backbone.classes[scene.target]
-    folder = folder or default_folder(picture.stem, target)
-    check_folder(folder)
+    question = question_of(scene, asked, request, others, evidence)
+    folder = folder or free_folder(default_folder(picture.stem, target), question)
+    check_folder(folder, question)
     clock = Clock()
     with clock("search"):
         say(f"searching with {asked.name} at {asked.budget.text}")
         found = scene.search(asked, asked.budget.text)
-    prepare(folder)
+    prepare(folder, question)
     with clock("checks"):
         try:
             fooled = _checked(picture, request, scene, sight, asked, found, folder)
@@ -191,42 +173,6 @@ def _looking(
         sight = sight_of(one)
         found.append((one, (in_full(sight) if request.on == "crop" else sight).read))
     return tuple(found)
-
-
-def picture_of(asked: str | Path | None, backbone: Backbone, request: Request) -> Picture:
-    """The picture that is meant: a file, a word, an image of a data set, or one at hand.
-
-    Raises:
-        BadRequest: none of these; a folder.
-    """
-    if asked is None:
-        return at_hand()
-    text = str(asked)
-    if not text.strip():
-        raise BadRequest("the picture's name is empty; name a file, or give None for one at hand")
-    if Path(text).is_dir():
-        raise BadRequest(f"{text} is a folder; name a picture in it")
-    if Path(text).is_file():
-        return read_file(Path(text))
-    if text in FROM_NOTHING:
-        sight = sight_of(backbone, request.resize)
-        side = (sight.height, sight.width)
-        if sight.resize is not None and request.on == "picture":
-            side = (sight.resize, sight.resize)  # so that nothing is resized
-        return from_nothing(text, sight.channels, side, request.seed)
-    return from_data(text)
-
-
-def check_picture(picture: Picture, backbone: Backbone, request: Request) -> None:
-    """Refuse what would be refused of this picture alone, without looking at it.
-
-    Raises:
-        BadRequest: channels, or a size before or after the resize, that cannot be.
-    """
-    pixels = picture.with_channels(backbone.input_shape[0], backbone.name).pixels
-    sight_of(backbone, request.resize).resized(*pixels.shape[1:])
-    if request.on == "picture":
-        check_size(pixels)
 
 
 def stage(picture: Picture, backbone: Backbone, request: Request) -> tuple[Scene, Sight, Asked]:

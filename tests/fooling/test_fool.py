@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 import robustlab
-from robustlab.fooling.pictures import from_data
+from robustlab.fooling import evidence
+from robustlab.fooling.pictures import from_data, read_file
 from robustlab.fooling.search import Scene
+from robustlab.fooling.steps import many_steps
 from robustlab.fooling.tale import Request, stage
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
@@ -77,6 +79,26 @@ def test_the_smallest_is_the_smallest(done, lenet):
     below = [scene.search(asked, f"{k}/255").hit for k in range(1, found.smallest.linf)]
     assert not any(below[-3:])
     assert scene.search(asked, f"{found.smallest.linf}/255").hit
+
+
+@pytest.mark.parametrize("eps", ["16/255", "0.0627451"])
+def test_many_steps_at_its_own_budget_are_the_picture_itself(lenet, larger, eps, monkeypatch):
+    """Through a resize the two roundings differ: one page must not tell two figures"""
+    monkeypatch.setattr(evidence, "LEVELS", (16.0,))
+    scene, _, asked = stage(read_file(larger()), lenet, Request(8, eps, "pgd?steps=5"))
+    picture = scene.search(asked, asked.budget.text)
+    _, many = evidence._steps(scene, asked)
+    assert many.target[0] == picture.target
+    assert many.label[0] == picture.label
+    blind = many_steps(  # rounded towards the original alone
+        *(scene.seen, scene.pixels, scene.label, scene.target),
+        params={"steps": 5},
+        levels=(16.0,),
+        picture=scene.name,
+        backbone=scene.backbone,
+        read=scene.read,
+    )
+    assert blind.target[0] != picture.target
 
 
 def test_any_mistake_will_do(tmp_path, lenet):

@@ -168,6 +168,17 @@ def test_from_nothing():
         from_nothing("blak", 3, (4, 4), 0)
 
 
+def test_an_image_of_a_data_set_by_its_place_or_its_id():
+    """Pages tell the id, whose number is not the place's; both are said."""
+    found = from_data("digits:test#3")
+    assert found.source == ("Image 3 of digits:test, with the id digits/test/000016, labelled 6.")
+    again = from_data("digits:test#digits/test/000016")
+    assert again.source == found.source
+    assert np.array_equal(again.pixels, found.pixels)
+    with pytest.raises(BadRequest, match=r"or an id as digits:test#digits/test/000012"):
+        from_data("digits:test#digits/test/000004")
+
+
 def test_at_hand_is_credited():
     found = at_hand()
     assert found.pixels.shape == (3, 427, 640)

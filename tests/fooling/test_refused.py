@@ -14,6 +14,7 @@ import robustlab
 from robustlab.doors import fool_folder
 from robustlab.errors import BadRequest
 from robustlab.fooling.keeping import write_picture
+from robustlab.fooling.pictures import from_data
 
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
@@ -78,12 +79,76 @@ def test_pictures_of_the_users_own_are_not_written_over(tmp_path, lenet):
 
 def test_again_into_the_same_folder(tmp_path, lenet):
     """What is stale goes, what is another's stays."""
-    fool(DIGIT, target=8, backbone=lenet, eps=0.2, out=tmp_path)
-    (tmp_path / "notes.txt").write_text("mine")
-    fool(DIGIT, target=1, backbone=lenet, eps="1/255", out=tmp_path)
-    assert not (tmp_path / "smallest.png").exists()
+    asked = {"target": 8, "backbone": lenet, "eps": 0.2, "out": tmp_path}
+    fool(DIGIT, **asked)
+    for name in ("notes.txt", "way.png"):
+        (tmp_path / name).write_text("mine")
+    fool(DIGIT, **{**asked, "eps": "0.20"})
+    assert not (tmp_path / "way.png").exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    assert json.loads((tmp_path / "fooled.json").read_text())["succeeded"] is False
+    assert json.loads((tmp_path / "fooled.json").read_text())["succeeded"] is True
+
+
+OTHERWISE = (
+    ({"eps": "1/255"}, "eps 0.2, not 0.00392156863"),
+    ({"attack": "fgsm"}, "attack pgd, not fgsm"),
+    ({"attack": "pgd?steps=3"}, "other parameters"),
+    ({"on": "crop"}, "on picture, not crop"),
+    ({"seed": 1}, "seed 0, not 1"),
+    ({"resize": "whole"}, "resize None, not whole"),
+    ({"backbone": "lenet5-avg@digits"}, "backbone lenet5-max@digits, not lenet5-avg@digits"),
+    ({"target": 1}, "target 8, not 1"),
+    ({"picture": "digits:test#10"}, "other picture"),
+)
+
+
+@pytest.mark.parametrize(("changes", "told"), OTHERWISE)
+def test_another_question_takes_no_answer_away(tmp_path, lenet, changes, told):
+    asked = {"picture": DIGIT, "target": 8, "backbone": lenet, "eps": 0.2, "out": tmp_path / "a"}
+    fool(asked["picture"], **{k: v for k, v in asked.items() if k != "picture"})
+    before = {one.name: one.read_bytes() for one in (tmp_path / "a").iterdir()}
+    other = {**asked, **changes}
+    with pytest.raises(BadRequest, match=r"choose another folder with --out") as error:
+        fool(other.pop("picture"), **other)
+    assert told in str(error.value)
+    assert {one.name: one.read_bytes() for one in (tmp_path / "a").iterdir()} == before
+
+
+def test_by_itself_another_question_goes_into_a_folder_of_its_own(tmp_path, lenet, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [
+        fool(DIGIT, target=8, backbone=lenet, eps=eps).facts["folder"]
+        for eps in (0.2, "1/255", "2/255", "1/255")
+    ]
+    names = [folder.rpartition("/")[2] for folder in folders]
+    stem = "fool-digits_test_3-8"
+    assert names == [stem, f"{stem}-2", f"{stem}-3", f"{stem}-2"]
+    told = [json.loads((tmp_path / f / "fooled.json").read_text())["succeeded"] for f in folders]
+    assert told == [True, False, False, False]
+
+
+def test_a_mark_that_says_no_question_is_another(tmp_path, lenet):
+    """As earlier versions wrote it."""
+    asked = {"target": 8, "backbone": lenet, "eps": 0.2, "out": tmp_path}
+    fool(DIGIT, **asked)
+    (tmp_path / ".robustlab-fool").write_text("robustlab fool writes here\n")
+    with pytest.raises(BadRequest, match="another question"):
+        fool(DIGIT, **asked)
+
+
+def test_a_folder_of_pictures_asked_otherwise(tmp_path, lenet, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(from_data(DIGIT).pixels[0]).save(tmp_path / "in" / "six.png")
+    asked = {"backbone": lenet, "target": 8, "evidence": False}
+    places = [fool_folder(tmp_path / "in", eps=eps, **asked)[1] for eps in (0.2, "1/255", 0.2)]
+    assert [one.name for one in places] == ["fool-in-8", "fool-in-8-2", "fool-in-8"]
+    rows = [(one / "index.csv").read_text().splitlines()[1] for one in places]
+    assert ["True" in row for row in rows] == [True, False, True]
+    before = (places[0] / "index.csv").read_bytes()
+    with pytest.raises(BadRequest, match=r"eps 0\.2, not 0\.3"):
+        fool_folder(tmp_path / "in", eps=0.3, out=places[0], **asked)
+    assert (places[0] / "index.csv").read_bytes() == before
 
 
 def test_a_network_without_gradients_leaves_nothing(tmp_path, lenet):
@@ -116,3 +181,19 @@ def test_a_folder_of_which_a_late_one_is_too_large(tmp_path, lenet):
     with pytest.raises(BadRequest, match=r"b\.png.*--on crop"):
         fool_folder(tmp_path / "in", **asked)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_is_not_there_is_told_before_the_network_is_loaded(tmp_path, monkeypatch):
+    """Or the error speaks of weights that could not be had; nothing hidden is advised."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".pt").write_bytes(b"")
+    (tmp_path / "panda.jpg").write_bytes(b"")
+    for name, hint in (
+        ("x.png", "there is no file 'x.png'; an image"),
+        ("nopanda.jpg", "'panda.jpg'"),
+    ):
+        with pytest.raises(BadRequest) as error:
+            fool(name, backbone="file:nowhere.safetensors#lenet5")
+        assert "there is no file" in str(error.value)
+        assert hint in str(error.value)
+        assert ".pt'" not in str(error.value)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustlab.reporting.fooling.answers import controls, transfer
+from robustlab.reporting.fooling.page import fooled_page
 from robustlab.reporting.fooling.steps import steps
 from robustlab.reporting.fooling.survival import survival
 from robustlab.reporting.fooling.ways import ways
@@ -75,16 +76,21 @@ SENTENCES = {
     "all": (curve([1, 1, 1]), "Holds at every value tried."),
     "some": (curve([1, 0, 0]), "Holds to 0.5 px, not at 1.5 px."),
     "none": (curve([0, 0, 0]), "Does not hold at 0.5 px, the mildest tried."),
-    "again": (curve([1, 0, 1]), "Holds to 0.5 px, not at 1.5 px; holds again at 1 stronger."),
+    "again": (curve([1, 0, 1]), "Holds to 0.5 px, not at 1.5 px; holds again at 1 stronger value."),
     "half": (
         curve([1, 0, 0], [1, 1, 0]),
-        "Holds to 0.5 px, not at 1.5 px; at 1 of 2 where it does not, the class is wrong all the "
-        "same.",
+        "Holds to 0.5 px, not at 1.5 px; at 1 of the 2 values where it does not, the class is "
+        "wrong all the same.",
     ),
     "clean": (
         curve([1, 1, 1], clean=[1, 0, 0]),
         "Holds at every value tried; the original, changed alike, is itself no longer recognised "
-        "at 2.",
+        "at 1.5 px and 2.5 px.",
+    ),
+    "clean at none": (
+        curve([1, 1], clean=[0, 0]),
+        "Holds at every value tried; the original, changed alike, is itself no longer recognised "
+        "at any value tried.",
     ),
 }
 
@@ -143,6 +149,30 @@ def test_what_it_survives_throughout_is_told():
 def test_what_never_did_it_survives_nothing():
     held = {"survival": (curve([1, 1]),), "after": make.reading(make.SEEN)}
     assert "nothing to survive" in survival(make.make(**held))["title"]
+
+
+@pytest.mark.parametrize(
+    ("fell", "fooling", "said"),
+    [
+        (True, 0, "The direction matters, not the size"),
+        (True, 3, "the picture lay near a boundary"),
+        (False, 0, "does nothing either, so this tells nothing of its direction"),
+        (False, 3, "Chance does here what the attack's own change does not"),
+    ],
+)
+def test_what_follows_from_chance(fell, fooling, said):
+    """Of a perturbation that does nothing it must not be said that its direction matters."""
+    drawn = make.answer("noise", make.SEEN, tries=8, fooling=fooling)
+    changes = {} if fell else {"after": make.reading(make.SEEN)}
+    fooled = make.make(controls=(drawn,), **changes)
+    assert said in controls(fooled)["meaning"]
+    assert ("The direction matters" in fooled_page(fooled)) == (fell and not fooling)
+
+
+def test_the_steps_say_which_search_they_are():
+    own, other = (steps(make.make(attack=name))["how"] for name in ("pgd", "apgd"))
+    assert "at its own budget it is that picture" in own
+    assert "another search (`apgd`" in other
 
 
 def test_controls_that_fool_are_told():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustlab.fooled import Answer, Fooled, Reading
+from robustlab.reporting.fooling.verdict import Finding
 from robustlab.reporting.fooling.words import chance, number, plain_name, quoted
 from robustlab.statistics import wilson
 
@@ -73,6 +74,7 @@ def controls(fooled: Fooled) -> dict[str, Any] | None:
     return {
         "title": _by_chance(fooled, tries, left, hit),
         "passed": not left,
+        "meaning": _meaning(Finding(fooled).left, not left),
         "clipped": max(one.lost for one in held),
         "rows": rows,
         "targeted": fooled.target is not None,
@@ -83,6 +85,23 @@ def controls(fooled: Fooled) -> dict[str, Any] | None:
             for o in held
         ],
     }
+
+
+def _meaning(fell: bool, held: bool) -> str:
+    """What follows from it that the perturbation does it (``fell``) and chance does not (``held``).
+
+    Where the perturbation does nothing either, nothing follows of its direction.
+    """
+    if fell and held:
+        return "The direction matters, not the size: as large a change at random does nothing"
+    if fell:
+        return (
+            "Where chance alone does it too, the picture lay near a boundary, and the attack is "
+            "worth less"
+        )
+    if held:
+        return "The attack's own change does nothing either, so this tells nothing of its direction"
+    return "Chance does here what the attack's own change does not: the search was too weak"
 
 
 def _by_chance(fooled: Fooled, tries: int, left: int, hit: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from robustlab.fooled import Budgeted, Fooled
 from robustlab.reporting.fooling.charts import Line, chart
-from robustlab.reporting.fooling.words import chance, count, number, plain_name, quoted
+from robustlab.reporting.fooling.words import budget, chance, count, number, plain_name, quoted
 from robustlab.reporting.palette import styles
 from robustlab.verdict import code
 
@@ -40,6 +40,7 @@ def steps(fooled: Fooled) -> dict[str, Any] | None:
         )
         figures.append({"name": quoted(name), "asked": key == "target", "drawing": drawing})
     return {
+        "how": _how(fooled),
         "title": "; ".join(_sentence(fooled, one) for one in held),
         "legend": [(plain_name(one.attack), look) for one, look in zip(held, looks, strict=True)],
         "figures": figures,
@@ -49,6 +50,19 @@ def steps(fooled: Fooled) -> dict[str, Any] | None:
         "head": ["attack", "eps", "p seen", "p asked for", "fooled", "at target", "taken for"],
         "rows": [row for one in held for row in _data(one)],
     }
+
+
+def _how(fooled: Fooled) -> str:
+    """Whether a row is the search of the picture at the top, or another."""
+    if fooled.attack == "pgd" and fooled.norm == "linf":
+        return (
+            "Many steps are the search of the picture at the top, at other budgets: at its own "
+            "budget it is that picture."
+        )
+    return (
+        f"The picture at the top is that of another search ({code(fooled.attack)}, "
+        f"{budget(fooled)}), with figures of its own."
+    )
 
 
 def _over(one: Budgeted, key: str, budgets: list[float]) -> Any:

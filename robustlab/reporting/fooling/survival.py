@@ -9,7 +9,7 @@ from robustlab.fooled import Curve, Fooled
 from robustlab.reporting.fooling.charts import chart
 from robustlab.reporting.fooling.classes import columns, legend, lines
 from robustlab.reporting.fooling.verdict import Finding
-from robustlab.reporting.fooling.words import chance, joined, plain_name, quoted
+from robustlab.reporting.fooling.words import chance, count, joined, plain_name, quoted
 
 __all__ = ["survival"]
 
@@ -92,14 +92,15 @@ def _until(fooled: Fooled, curve: Curve) -> str:
     else:
         said = f"Holds to {_value(curve, tried[holds - 1])}, not at {_value(curve, rest[0])}"
     again = sum(kept[i] for i in rest)
-    said += f"; holds again at {again} stronger" if again else ""
+    said += f"; holds again at {count(again, 'stronger value')}" if again else ""
     wrong = [i for i in rest if curve.fooled[i] and not kept[i]]
     if wrong:
-        said += f"; at {len(wrong)} of {len(rest) - again} where it does not, "
+        said += f"; at {len(wrong)} of the {count(len(rest) - again, 'value')} where it does not, "
         said += "the class is wrong all the same"
-    lost = sum(not curve.clean[i] for i in tried)
+    lost = [_value(curve, i) for i in tried if not curve.clean[i]]
     if lost:
-        said += f"; the original, changed alike, is itself no longer recognised at {lost}"
+        said += "; the original, changed alike, is itself no longer recognised at "
+        said += "any value tried" if len(lost) == len(tried) else joined(lost)
     return f"{said}."
 
 

@@ -93,7 +93,7 @@ def _grown(names: Sequence[str], arrays: Arrays) -> str:
     if not len(others) or not np.isfinite(others[:, most]).any():
         return said
     chance = number(round(float(np.nanmax(others[:, most])), 1))
-    return f"{said}; random changes of the same size {chance} times at most"
+    return f"{said}; random changes of the same size {chance} times there, at most"
 
 
 def _draw(names: Sequence[str], lines: Mapping[str, NDArray[np.float64]], kind: str) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from robustlab.kinds import Key, Kinds
 from robustlab.reporting.palette import Style
 from robustlab.reporting.svg import INK, MUTED, RULE, canvas, inline
-from robustlab.reporting.twins.words import is_rate, mean_text
+from robustlab.reporting.twins.words import ends, is_rate, mean_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,11 +31,23 @@ def rows(kinds: Kinds, styles: Mapping[str, Style], key: Key, place: int) -> dic
             for row, twin in enumerate(reversed(kinds.twins)):
                 _row(axes, kinds, key, twin, styles[twin], row, 100.0 if rate else 1.0)
             axes.set_yticks(range(len(kinds.twins)), list(reversed(kinds.twins)))
+            if rate:
+                _within(axes, "x")
             axes.set_ylim(-0.6, len(kinds.twins) - 0.4)
             axes.set_xlabel(f"{key.metric.replace('_', ' ')}{' (%)' if rate else ''}")
             axes.grid(axis="x", lw=0.6, color=RULE)
             drawn[kind] = inline(figure, f"twins-{place}-{kind[0]}", f"{key}. {told}.")
     return drawn
+
+
+def _within(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Shares lie between 0 and 100 %, so axis and ticks do; marks at the ends stay whole."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    ends_ = {f"{which}lim": (max(low, -3.0), min(high, 103.0))}
+    axes.set(**ends_)
+    axis.set_ticks([one for one in axis.get_majorticklocs() if 0 <= one <= 100])
+    axes.set(**ends_)  # ticks may have widened it
 
 
 def _row(
@@ -46,7 +58,8 @@ def _row(
     apart = [row + 0.16 * ((i % 3) - 1) for i in range(len(values))]
     axes.plot(values, apart, style.marker, ms=5, color=style.colour, alpha=0.45, mew=0)
     if not math.isnan(mean.low):
-        axes.plot([factor * mean.low, factor * mean.high], [row, row], color=INK, lw=1.4)
+        low, high = ends(mean, factor != 1.0)  # as the table tells them
+        axes.plot([factor * low, factor * high], [row, row], color=INK, lw=1.4)
     axes.plot([factor * mean.value], [row], style.marker, ms=9, color=style.colour, mec=INK)
 
 
@@ -64,6 +77,10 @@ def scatter(kinds: Kinds, styles: Mapping[str, Style], across: Key, up: Key) -> 
             axes = figure.subplots()
             for twin in kinds.twins:
                 _cloud(axes, kinds, (across, up), factors, twin, styles[twin])
+            if factors[0] != 1.0:
+                _within(axes, "x")
+            if factors[1] != 1.0:
+                _within(axes, "y")
             axes.set_xlabel(_axis(across))
             axes.set_ylabel(_axis(up))
             axes.grid(lw=0.6, color=RULE)

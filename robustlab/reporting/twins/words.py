@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from robustlab.kinds import ENOUGH, Key, Kinds
 from robustlab.statistics import Difference, Rate
 from robustlab.verdict import ALPHA, code, holm, plural
 
-__all__ = ["caveats", "headlines", "is_rate", "mean_text", "points", "sentence", "title"]
+__all__ = [
+    "caveats",
+    "command",
+    "ends",
+    "headlines",
+    "is_rate",
+    "mean_text",
+    "points",
+    "sentence",
+    "title",
+]
 
 _ALIKE = " (alike in every seed)"  # no spread was seen, so there is no interval
 # What a reader asks first: is it right, on shifted images too, and under attack.
@@ -66,12 +78,19 @@ def _telling(kinds: Kinds, keys: Sequence[Key]) -> Key:
     return max(keys, key=spread)
 
 
+def ends(found: Rate | Difference, rate: bool) -> tuple[float, float]:
+    """The interval, cut to what can be: whatever Student's t makes of a few seeds, no share lies
+    outside of 0 to 1, and no difference of two outside of -1 to 1.
+    """
+    least = -1.0 if isinstance(found, Difference) else 0.0
+    low, high = found.low, found.high
+    return (max(low, least), min(high, 1.0)) if rate and not math.isnan(low) else (low, high)
+
+
 def mean_text(found: Rate, rate: bool) -> str:
     """``81.3 % [78.0, 84.6]``; without an interval where there is one seed."""
     factor, unit, digits = (100.0, " %", 1) if rate else (1.0, "", 3)
-    # No share lies outside of 0 to 1, whatever Student's t makes of a few seeds.
-    ends = [min(max(v, 0.0), 1.0) if rate else v for v in (found.low, found.high)]
-    value, low, high = (f"{factor * v:.{digits}f}" for v in (found.value, *ends))
+    value, low, high = (f"{factor * v:.{digits}f}" for v in (found.value, *ends(found, rate)))
     if math.isnan(found.low):
         return f"{value}{unit}{_ALIKE if found.n > 1 else ''}"
     return f"{value}{unit} [{low}, {high}]"
@@ -80,7 +99,7 @@ def mean_text(found: Rate, rate: bool) -> str:
 def points(found: Difference, rate: bool) -> str:
     """``+12.0 points [9.1, 14.9], p = 0.0004``."""
     factor, unit, digits = (100.0, " points", 1) if rate else (1.0, "", 3)
-    value, low, high = (f"{factor * v:+.{digits}f}" for v in (found.value, found.low, found.high))
+    value, low, high = (f"{factor * v:+.{digits}f}" for v in (found.value, *ends(found, rate)))
     if math.isnan(found.low):
         return f"{value}{unit}{_ALIKE if found.n > 1 else ''}"
     # Few trainings make no claim, and so give no p.
@@ -98,7 +117,7 @@ def title(kinds: Kinds) -> str:
     if not kinds.runs or not keys:
         return f"{kinds.about['name']}: nothing to compare yet"
     if not kinds.enough:
-        trained = plural(len(kinds.runs), "seed")
+        trained = plural(len(kinds.runs), "seeds")
         return f"{kinds.about['name']}: {trained}, too few for a claim about the kind"
     tried = [(key, twin, kinds.difference(key, twin)) for key in keys for twin in kinds.twins[1:]]
     corrected = holm([1.0 if math.isnan(found.p) else found.p for _, _, found in tried])
@@ -154,8 +173,8 @@ def caveats(kinds: Kinds) -> list[str]:
     ]
     if not kinds.enough:
         said.append(
-            f"{plural(n, 'seed')} of each twin: from {ENOUGH} on this page makes claims. "
-            f"`robustlab twins {about['name']} --seeds {ENOUGH}` goes on from here."
+            f"{plural(n, 'seeds')} of each twin: from {ENOUGH} on this page makes claims. "
+            f"`{command(about)}` goes on from here."
         )
     if kinds.missing:
         seeds = ", ".join(map(str, kinds.missing))
@@ -169,6 +188,24 @@ def caveats(kinds: Kinds) -> list[str]:
     if about.get("epochs"):
         said.append(f"Trained for {about['epochs']} epochs instead of the recipe's.")
     return said
+
+
+def command(about: Mapping[str, Any]) -> str:
+    """The command that was given, with seeds enough: with other epochs it would train other twins.
+
+    Without one (a comparison made from Python) the shipped name, and the epochs.
+    """
+    given = shlex.split(str(about.get("command") or ""))
+    if given[:2] != ["robustlab", "twins"]:
+        given = ["robustlab", "twins", str(about["name"])]
+        given += ["--epochs", str(about["epochs"])] if about.get("epochs") else []
+    kept, words = [], iter(given)
+    for word in words:
+        if word == "--seeds":
+            next(words, None)
+        elif word != "--again" and not word.startswith("--seeds="):
+            kept.append(word)
+    return shlex.join([*kept, "--seeds", str(ENOUGH)])
 
 
 def _starts(kinds: Kinds) -> str:
