@@ -26,11 +26,11 @@ def test_names_are_short_and_never_shared(names, shown):
 
 
 def test_the_page_says_the_builder_and_once_the_whole_reference(build, runs):
-    built = build(runs.Recipe(backbones={LONG: 0.1, "net": 0.05}, n=20, pictures=2))
+    built = build(runs.Recipe(backbones={LONG: 0.05, "net": 0.1}, n=20, pictures=2))
     names = [*Evidence(built.results).backbones]
     assert names == ["squeezenet1_1", "net"]
     before, making = built.page.split('<section id="making"')
     assert LONG not in before
     assert f"<code>{LONG}</code>" in making
-    assert "squeezenet1_1" in built.tree.all("h1")[0].text
+    assert "squeezenet1_1" in built.tree.all("h1")[0].words
     assert set(built.results.summary().backbone) == {LONG, "net"}  # the data keep it
