@@ -167,6 +167,9 @@ def _verdict(one: Network) -> str:
     if padding:
         leave = "leaves" if padding == 1 else "leave"
         return f"{name} fits but for padding: {plural(padding, 'layers')} {leave} some of it over"
+    blank = [x for x in one.layers if x.kind == "locally connected" and not x.texts["kernel"]]
+    if blank:
+        return f"{name} fits as far as windows are known; those of {code(blank[0].name)} are not"
     return f"{name} fits: every window stands whole, nothing is dropped"
 
 
