@@ -96,9 +96,9 @@ def test_tables_hold_the_numbers(page: Any) -> None:
     rows = {
         row.all("th")[0].words: [c.words for c in row.all("td")] for row in tables[0].all("tr")[1:]
     }
-    assert rows["conv2"][4:7] == ["2,416", "240,000", "14"]
+    assert rows["conv2"][4:7] == ["2 416", "240 000", "14"]
     assert rows["conv2"][4] == f"{layers.loc['conv2'].parameters:,}"
-    assert rows["conv1"][9:] == ["4.82 M", "117,600"]
+    assert rows["conv1"][9:] == ["4.82 M", "117 600"]
     assert set(rows) == set(layers[layers.kernel.notna() | (layers.weights > 0)].index)
 
 
@@ -216,7 +216,7 @@ def test_a_network_without_maps(tmp_path: Path, parse: Callable[[str], Any]) -> 
 def test_counts_in_three_digits() -> None:
     assert [short(v) for v in (0.0, 61_706.0, 4.089e9, 714.2e6)] == [
         "0",
-        "61,706",
+        "61\u202f706",
         "4.09 G",
         "714 M",
     ]
