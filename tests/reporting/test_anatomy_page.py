@@ -97,7 +97,7 @@ def test_tables_hold_the_numbers(page: Any) -> None:
         row.all("th")[0].words: [c.words for c in row.all("td")] for row in tables[0].all("tr")[1:]
     }
     assert rows["conv2"][4:7] == ["2 416", "240 000", "14"]
-    assert rows["conv2"][4] == f"{layers.loc['conv2'].parameters:,}"
+    assert rows["conv2"][4] == f"{layers.loc['conv2'].parameters:,}".replace(",", " ")
     assert rows["conv1"][9:] == ["4.82 M", "117 600"]
     assert set(rows) == set(layers[layers.kernel.notna() | (layers.weights > 0)].index)
 
