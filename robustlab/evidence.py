@@ -7,8 +7,8 @@ over all images, so an image that is wrong from the start is broken at every eps
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "eps_of",
     "is_control",
     "is_spatial",
+    "short_names",
     "stand",
     "telling_eps",
     "within",
@@ -45,13 +46,24 @@ class Eps:
 
 
 class Evidence:
-    """A run, read once, with the questions that a verdict asks of it."""
+    """A run, read once, with the questions that a verdict asks of it.
+
+    Backbones go by their short names (`short_names`); ``results`` and the references in ``about``
+    keep the full ones.
+    """
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.about = results.about
-        self.groups = results.groups()
-        self.backbones = [str(b["name"]) for b in self.about["backbones"]]
+        listed = results.about["backbones"]
+        shown = short_names([str(b["name"]) for b in listed])
+        self.about = {
+            **results.about,
+            "backbones": [{**b, "name": shown[str(b["name"])]} for b in listed],
+        }
+        self.groups = [
+            replace(g, backbone=shown.get(g.backbone, g.backbone)) for g in results.groups()
+        ]
+        self.backbones = list(shown.values())
         self.n = int(self.about["data"]["n"])
         source = str(self.about["data"]["name"]).split(":")[0]
         self.noun = "digits" if source in ("digits", "mnist") else "images"
@@ -127,6 +139,30 @@ class Evidence:
         """Robust accuracy in the worst case over the attacks of the norm; an upper bound."""
         hits = self.broken(backbone, norm, eps)
         return statistics.rate(~hits if hits is not None else [])
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Full name -> the name by which pages call a network, none given twice.
+
+    ``file:PATH#BUILDER?OPTIONS`` is its builder; with the options, then with the file's own name,
+    where another network would go by the same; the full name where even that is shared.
+    """
+    tries = {name: _tries(name) for name in names}
+    return {
+        name: next((t for t in mine if not any(t in tries[o] for o in names if o != name)), name)
+        for name, mine in tries.items()
+    }
+
+
+def _tries(name: str) -> list[str]:
+    """Names from short to full."""
+    file, _, asked = name.partition("#")
+    builder = asked.partition("?")[0]
+    if not (builder and file.startswith("file:")):
+        return [name]
+    place = file.removeprefix("file:").replace("\\", "/").rpartition("/")[2]
+    bare = builder.removeprefix("torchvision:").removeprefix("timm:")
+    return [bare or builder, builder, asked, f"{place}#{asked}", name]
 
 
 def is_control(group: Group) -> bool:

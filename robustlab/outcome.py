@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -80,7 +81,8 @@ class Finding:
     @property
     def sentence(self) -> str:
         """The text with its numbers."""
-        return self.text.replace("{count}", str(self.count)).replace("{of}", str(self.of))
+        told = self.text.replace("{count}", str(self.count)).replace("{of}", str(self.of))
+        return re.sub(r"(?<!of )\b1 images\b", "1 image", told)
 
 
 def merge_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:

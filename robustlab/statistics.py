@@ -48,7 +48,8 @@ class Rate:
         """As the report writes it: ``39.2 % [32.6, 46.1]``."""
         if self.n == 0:
             return "not measured"
-        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        value, low, high = (f"{100 * v:z.1f}" for v in (self.value, self.low, self.high))  # no -0.0
+        return f"{value} % [{low}, {high}]"
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Rate:

@@ -143,6 +143,7 @@ def test_rate_counts_bools():
     assert rate([True, False, True, True]) == wilson(3, 4)
     assert rate(np.zeros(5, bool)) == wilson(0, 5)
     assert str(rate([True] * 200)) == "100.0 % [98.1, 100.0]"
+    assert str(Rate(0.01, -0.0001, 0.024, 9)) == "1.0 % [0.0, 2.4]"  # not -0.0
     assert str(wilson(784, 2000)) == "39.2 % [37.1, 41.4]"
 
 

@@ -29,7 +29,7 @@ LARGEST = 10**9  # multiply-adds up to which fields are measured layer by layer
 Arrays = dict[str, Any]
 
 
-@probe("anatomy", scope="set", version=2)
+@probe("anatomy", scope="set", version=3)
 def anatomy(
     backbone: Backbone,
     data: Data,

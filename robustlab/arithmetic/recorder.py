@@ -23,7 +23,7 @@ from robustlab.arithmetic.operation import Found, Operation
 from robustlab.arithmetic.rules import apply, rule_of, unknown
 from robustlab.arithmetic.seen import Seen, image, lost
 
-__all__ = ["Call", "Event", "Record", "record", "still"]
+__all__ = ["Call", "Event", "Record", "Unfolding", "record", "still"]
 
 # These take of the image its shape alone: what they make does not depend on it.
 CONSTANT = {f"{kind}_like" for kind in ("zeros", "ones", "full", "empty", "rand", "randn")}
@@ -51,6 +51,17 @@ class Event:
     parameters: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Unfolding:
+    """Windows along one dimension of a tensor, as `Tensor.unfold` took them."""
+
+    shape: tuple[int, ...]  # of the tensor
+    dim: int
+    size: int
+    step: int
+    out: int  # how many windows
+
+
 @dataclass
 class Call:
     """One call of a module."""
@@ -66,6 +77,7 @@ class Call:
     untold: bool = False  # its result does not depend on the image, as far as torch was asked
     inner: int = 0  # modules inside of it
     last: int = 0
+    unfoldings: list[Unfolding] = field(default_factory=list)
 
 
 @dataclass
@@ -146,6 +158,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._alias(made, tensors)
             return
         found = apply(rule, operation)
+        if operation.name == "unfold" and self.stack and (one := _unfolding(operation)):
+            self.stack[-1].unfoldings.append(one)
         sources = frozenset(
             itertools.chain.from_iterable(self.source.get(one, ()) for one in tensors)
         )
@@ -196,6 +210,16 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             same = before is not None and before.fields == seen.fields and not seen.lost
             if not same:
                 self.seen[other] = lost("it is written piece by piece")
+
+
+def _unfolding(operation: Operation) -> Unfolding | None:
+    given = operation.given
+    if "dimension" not in given:
+        return None
+    shape = tuple(given["self"].shape)
+    dim = int(given["dimension"]) % len(shape)
+    out = operation.out[0].shape[dim]
+    return Unfolding(shape, dim, int(given["size"]), int(given["step"]), out)
 
 
 def _shares(one: Tensor, other: Tensor) -> bool:

@@ -149,6 +149,8 @@ def _row(events: Sequence[Event], call: Call) -> Row:
     if "Norm" in call.kind and not alone:  # built of other operators, as response normalisation is
         kind = "normalisation"
     geometry = _geometry(events)
+    if kind == "locally connected" and geometry is None and not alone:
+        geometry = _unfolded(call)
     counts = [event.found.multiply_adds for event in events]
     known = None not in counts and not (call.untold and not alone)
     multiply_adds = sum(one or 0 for one in counts) if known else None
@@ -180,6 +182,21 @@ def _row(events: Sequence[Event], call: Call) -> Row:
 def _geometry(events: Sequence[Event]) -> Geometry | None:
     found = [event.found.geometry for event in events if event.found.geometry is not None]
     return found[0] if len(found) == 1 else None
+
+
+def _unfolded(call: Call) -> Geometry | None:
+    """Windows of a layer without an operator of its own, which unfolds rows and columns of what it
+    is given and does nothing else to them.
+    """
+    if [one.dim for one in call.unfoldings] not in ([2, 3], [3, 2]):
+        return None
+    rows, columns = sorted(call.unfoldings, key=lambda one: one.dim)
+    size, out = (call.given[2:], call.made[2:])
+    first = call.unfoldings[0].shape
+    if first != call.given or len(size) != 2 or (rows.out, columns.out) != (*out,):
+        return None
+    kernel, stride = (rows.size, columns.size), (rows.step, columns.step)
+    return Geometry(kernel, stride, (0, 0), (1, 1), (size[0], size[1]), (out[0], out[1]))
 
 
 def _sized(geometry: Geometry | None) -> Row:

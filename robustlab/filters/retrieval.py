@@ -28,7 +28,7 @@ from robustlab.registry import probe, resolve
 __all__ = ["Neighbours", "features", "retrieval"]
 
 
-@probe("retrieval", scope="set", version=1, uses=("{attack}",))
+@probe("retrieval", scope="set", version=2, uses=("{attack}",))
 def retrieval(
     backbone: Backbone,
     data: Data,

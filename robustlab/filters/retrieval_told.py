@@ -57,12 +57,12 @@ class Told:
         return {"id": np.array(self.data.ids), "measured": measured, **told}
 
     def metrics(self) -> dict[str, Metric]:
-        found = {"same_class_before": Metric("same_class_before", among="measured")}
+        found = {"same_class_before": Metric("same_class_before", among="measured", share=True)}
         if self.found is None:
             return found
         found["fooled"] = Metric("fooled", among="measured")
         for name in ("same_class_before", "same_class_after", "wrong_class_after", "kept"):
-            found[f"{name}[fooled]"] = Metric(name, among="fooled")
+            found[f"{name}[fooled]"] = Metric(name, among="fooled", share=True)
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Point", "curves", "points"]
 
-# Dash and width of each series; none: the backbone's own dash, with markers and a band.
-THIN: dict[str, tuple[tuple[float, float] | None, float]] = {
-    "noise": ((2.5, 2.5), 1.2),
-    "top-5": ((1.0, 1.6), 1.8),
-    "worst case": (None, 2.2),
+# Dash, width and marker of each series; no dash: the backbone's own and its marker, with a band.
+THIN: dict[str, tuple[tuple[float, ...] | None, float, str]] = {
+    "noise": ((2.5, 2.5), 1.2, ""),
+    "top-5": ((7.0, 2.0, 1.2, 2.0), 1.6, "*"),
+    "worst case": (None, 2.2, ""),
 }
 BANDS = 5  # with more backbones than this, bands would hide the lines; the table has them
 WIDE, NARROW = (880, 430), (370, 330)
@@ -145,7 +145,7 @@ def _lines(axes: Axes, story: Story, marks: Sequence[Point], norm: str | None) -
     import pandas as pd
     import seaborn as sns
 
-    for series, (dash, width) in THIN.items():
+    for series, (dash, width, marker) in THIN.items():
         frame = pd.DataFrame(
             {
                 "place": str(story.styles[p.backbone].index),
@@ -170,10 +170,10 @@ def _lines(axes: Axes, story: Story, marks: Sequence[Point], norm: str | None) -
             units="line",
             estimator=None,
             palette={k: s.colour for k, s in looks.items()},
-            markers={k: s.marker for k, s in looks.items()} if main else False,
+            markers={k: marker or s.marker for k, s in looks.items()} if main or marker else False,
             dashes={k: dash or s.dash for k, s in looks.items()},
             lw=width,
-            markersize=7.5,
+            markersize=7.5 if main else 10,
             markeredgecolor=PAPER,
             legend=False,
             ax=axes,

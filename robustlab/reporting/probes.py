@@ -87,7 +87,7 @@ def _mean(found: Rate) -> str:
         return f"{found.value:.4g} (one image, no interval)"
     half = (found.high - found.low) / 2
     decimals = min(9, max(0, 1 - math.floor(math.log10(half)))) if half > 0 else 3
-    value, low, high = (f"{v:.{decimals}f}" for v in (found.value, found.low, found.high))
+    value, low, high = (f"{v:z.{decimals}f}" for v in (found.value, found.low, found.high))
     return f"{value} [{low}, {high}]"
 
 

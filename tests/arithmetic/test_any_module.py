@@ -168,6 +168,37 @@ def test_locally_connected():
     same = ["multiply_adds", "field_rows", "stride_rows", "centre_row", "units", "connections"]
     assert [*found[same]] == [*conv[same]]
     assert found.parameters == found.weights + found.units
+    windows = ["kernel", "stride", "padding", "dilation", "exact_rows", "fits", "dropped_rows"]
+    assert [*found[windows]] == [*conv[windows]]
+
+
+class Strided(nn.Module):
+    """Locally connected: windows of 3 rows and 2 columns, a step of 2 and 3."""
+
+    def __init__(self, padded=0, turned=False):
+        super().__init__()
+        self.padded, self.turned = padded, turned
+        self.weight = nn.Parameter(torch.zeros(4 * 3, 2 * 6, 5))
+
+    def forward(self, x):
+        x = functional.pad(x, (0, 0, self.padded, 0)) if self.padded else x
+        x = x.unfold(3, 2, 3).unfold(2, 3, 2) if self.turned else x.unfold(2, 3, 2).unfold(3, 2, 3)
+        x = x.permute(2, 3, 0, 1, 4, 5).reshape(12, 1, 12)
+        return torch.bmm(x, self.weight).permute(1, 2, 0).reshape(1, 5, 4, 3)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_windows_of_a_locally_connected_layer_of_the_user_s_own(turned):
+    found = anatomy(Strided(turned=turned), (2, 10, 8)).layers.iloc[0]
+    assert found.kind == "locally connected"
+    assert (found.kernel, found.stride) == ((3, 2), (2, 3))
+    assert (found.exact_rows, found.exact_columns) == (4.5, 3.0)
+    assert (found.dropped_rows, found.dropped_columns, found.fits) == (1, 0, False)
+
+
+def test_windows_over_a_padded_map_are_not_claimed():
+    found = anatomy(Strided(padded=1), (2, 9, 8)).layers.set_index("kind")
+    assert found.loc["locally connected"].kernel is None
 
 
 @pytest.mark.parametrize("name", list(builders))

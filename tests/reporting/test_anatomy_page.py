@@ -16,6 +16,7 @@ from torch import nn
 import robustlab
 from robustlab import Backbone, anatomy, load_backbone
 from robustlab.reporting import anatomy as section
+from robustlab.reporting.anatomy import _row, _verdict
 from robustlab.reporting.anatomy.blocks import branching, chain
 from robustlab.reporting.anatomy.found import Network, network, short
 from robustlab.reporting.anatomy.stepper import chosen, unreached
@@ -95,9 +96,9 @@ def test_tables_hold_the_numbers(page: Any) -> None:
     rows = {
         row.all("th")[0].words: [c.words for c in row.all("td")] for row in tables[0].all("tr")[1:]
     }
-    assert rows["conv2"][4:7] == ["2,416", "240,000", "14"]
-    assert rows["conv2"][4] == f"{layers.loc['conv2'].parameters:,}"
-    assert rows["conv1"][9:] == ["4.82 M", "117,600"]
+    assert rows["conv2"][4:7] == ["2 416", "240 000", "14"]
+    assert rows["conv2"][4] == f"{layers.loc['conv2'].parameters:,}".replace(",", " ")
+    assert rows["conv1"][9:] == ["4.82 M", "117 600"]
     assert set(rows) == set(layers[layers.kernel.notna() | (layers.weights > 0)].index)
 
 
@@ -215,7 +216,7 @@ def test_a_network_without_maps(tmp_path: Path, parse: Callable[[str], Any]) -> 
 def test_counts_in_three_digits() -> None:
     assert [short(v) for v in (0.0, 61_706.0, 4.089e9, 714.2e6)] == [
         "0",
-        "61,706",
+        "61\u202f706",
         "4.09 G",
         "714 M",
     ]
@@ -226,3 +227,15 @@ def test_other_arrays_are_no_anatomy(results: Results) -> None:
     groups = Story.of(results).evidence.landed
     assert [network(g) for g in groups if g.plan["probe"] == "clean"] == [None] * 4
     assert section.PROBE == "anatomy"
+
+
+def test_windows_of_locally_connected_layers_are_told(found: dict[str, Network]) -> None:
+    one = found["local"] if "local" in found else found["local@digits"]
+    local = [x for x in one.layers if x.kind == "locally connected"]
+    told = [(_row(x, {"parameters": 1.0, "multiply_adds": 1.0})) for x in local]
+    assert [(r["window"], r["fit"]) for r in told] == [("5×5 /1", "fits")] * len(local)
+    assert len(local) == 2
+    assert "every window stands whole" in _verdict(one)
+    # A layer whose windows are not known claims nothing of them.
+    bare = [replace(x, texts={**x.texts, "kernel": ""}) if x in local else x for x in one.layers]
+    assert "those of `conv1` are not" in _verdict(replace(one, layers=tuple(bare)))

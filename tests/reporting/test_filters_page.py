@@ -20,7 +20,7 @@ from robustlab.backbones import Backbone
 from robustlab.reporting.filters import PARTS, filters, looking, weights
 from robustlab.reporting.section import Story
 from robustlab.results import Results
-from robustlab.statistics import bootstrap_mean
+from robustlab.statistics import mean_share
 from robustlab.suite import ProbeSpec
 
 HOSTILE = '<script>alert("x")</script>'
@@ -162,7 +162,7 @@ def test_energy_above_nyquist_is_weighted_by_energy(results, tree):
 
 def test_the_share_of_units_that_images_drive_is_told_with_its_interval(results, tree):
     outcome = group(results, "feature_maps").outcome
-    rate = bootstrap_mean(outcome.samples["active"][:4])
+    rate = mean_share(outcome.samples["active"][:4])
     told = f"drives {100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}] of"
     assert told in section(tree).words.replace("\u00a0", " ")
     rows = results.summary().query("backbone == 'spoiled' and probe == 'feature_maps'")
@@ -195,7 +195,7 @@ def test_neighbours_are_told_with_their_interval(results, tree):
     words = section(tree).words.replace("\u00a0", " ")
     for name, among in (("same_class_before", measured), ("same_class_after", fooled)):
         if among.sum() > 1:
-            rate = bootstrap_mean(outcome.samples[name][among])
+            rate = mean_share(outcome.samples[name][among])
             assert (
                 f"{100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]" in words
             )

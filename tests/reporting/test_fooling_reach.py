@@ -103,7 +103,7 @@ def marks(story):
 def test_top5_stands_on_the_curve(story):
     check_top5(marks(story), story)
     section = curves.curves(story)
-    assert "dotted line is top-5" in section.body
+    assert "line with stars is top-5" in section.body
     assert any("clean top-5" in row for row in tables_of(section.body)[0])
 
 

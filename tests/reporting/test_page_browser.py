@@ -328,6 +328,29 @@ def long_names(build, runs):
     return build(runs.Recipe(n=60, backbones=names, probes=[*runs.PROBES, *runs.SEARCHES[2:4]]))
 
 
+HEADS = (
+    *("backbone", "same at every whole pixel", "same at every half pixel"),
+    *("change between whole pixels alone", "right at every half pixel"),
+)
+
+
+@pytest.mark.parametrize("style", ["", "<style>th button { white-space: nowrap; }</style>"])
+def test_heads_of_several_words_do_not_push_the_last_out_of_sight(
+    visit, planted, build, runs, style
+):
+    heads = "".join(f'<th scope="col" class="num">{h}</th>' for h in HEADS)
+    cells = '<td class="num">97.2 % <span class="ci">[95.5, 98.3]</span></td>' * 4
+    table = (
+        f'{style}<div class="scroll" id="wide"><table class="rates sortable"><thead><tr>{heads}'
+        f'</tr></thead><tbody><tr><th class="name">lenet5-max-of-a-rather-long-name</th>'
+        f"{cells}</tr></tbody></table></div>"
+    )
+    built = build(runs.Recipe(backbones={"net": 0.1}, n=20, pictures=2))
+    page, _, _ = visit(planted(built, table))
+    room = page.evaluate("(([e]) => e.clientWidth - e.scrollWidth)([document.all.wide])")
+    assert (room < 0) == bool(style)  # heads that may not break are the mutant
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_text_runs_out_of_its_cell(visit, long_names, width):
     page, _, _ = visit(long_names.path, width=width)

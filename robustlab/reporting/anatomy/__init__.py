@@ -13,8 +13,9 @@ from robustlab.reporting.anatomy.blocks import branching, chain, diagram
 from robustlab.reporting.anatomy.charts import fields_chart, shares_chart
 from robustlab.reporting.anatomy.found import KINDS, Layer, Network, network, short
 from robustlab.reporting.anatomy.stepper import chosen, stepper, unreached
+from robustlab.reporting.anatomy.told import lead, title
 from robustlab.reporting.pixels import data_uri, scale_for
-from robustlab.reporting.section import Section, Story, render
+from robustlab.reporting.section import Section, Story, render, thousands
 from robustlab.verdict import code, plural
 
 __all__ = ["PROBE", "anatomy"]
@@ -57,31 +58,7 @@ def anatomy(story: Story) -> Section | None:
         notes=list(dict.fromkeys(note for one in found for note in one.outcome.notes)),
         ranked=any("top5" in one.outcome.metrics for one in found),
     )
-    return Section("anatomy", "Anatomy", _title(found), body)
-
-
-def _title(found: Sequence[Network]) -> str:
-    """Where parameters and work sit, in the network where they lie furthest apart."""
-    apart = {one.backbone: _apart(one) for one in found}
-    one = max(found, key=lambda n: apart[n.backbone])
-    if apart[one.backbone] > 0.2:
-        held = 100 * one.share("parameters", "fully connected")
-        work = 100 * (1 - one.share("multiply_adds", "fully connected"))
-        return (
-            f"Fully connected layers hold {held:.1f} % of the parameters of "
-            f"{code(one.backbone)}, other layers do {work:.1f} % of its work"
-        )
-    first = found[0]
-    return (
-        f"{code(first.backbone)} has {short(first.number('parameters'))} parameters and does "
-        f"{short(first.number('multiply_adds'))} multiply-adds an image"
-    )
-
-
-def _apart(one: Network) -> float:
-    """By how much fully connected layers have more of the parameters than of the work."""
-    held, work = (one.share(of, "fully connected") for of in ("parameters", "multiply_adds"))
-    return 0.0 if math.isnan(work) else held - work
+    return Section("anatomy", "Anatomy", title(found), body, lead(found))
 
 
 def _share_rows(found: Sequence[Network]) -> list[list[Any]]:
@@ -167,6 +144,9 @@ def _verdict(one: Network) -> str:
     if padding:
         leave = "leaves" if padding == 1 else "leave"
         return f"{name} fits but for padding: {plural(padding, 'layers')} {leave} some of it over"
+    blank = [x for x in one.layers if x.kind == "locally connected" and not x.texts["kernel"]]
+    if blank:
+        return f"{name} fits as far as windows are known; those of {code(blank[0].name)} are not"
     return f"{name} fits: every window stands whole, nothing is dropped"
 
 
@@ -215,7 +195,7 @@ def _fit(layer: Layer) -> str:
 def _barred(value: float, largest: float) -> dict[str, Any]:
     known = not math.isnan(value)
     share = round(100 * value / largest, 1) if known and largest else 0.0
-    return {"text": f"{value:,.0f}" if known else "not known", "share": share}
+    return {"text": thousands(value) if known else "not known", "share": share}
 
 
 def _known(value: float) -> str:

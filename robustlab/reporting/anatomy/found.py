@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustlab.outcome import Outcome
+from robustlab.reporting.section import thousands
 from robustlab.results import Group
 
 __all__ = ["KINDS", "Layer", "Network", "network", "short"]
@@ -169,10 +170,10 @@ def network(group: Group) -> Network | None:
 
 
 def short(value: float, unit: str = "") -> str:
-    """A count in three digits: ``61,706``, ``4.09 G``."""
+    """A count in three digits: ``61 706``, ``4.09 G``."""
     if math.isnan(value):
         return "not known"
     for size, letter in ((1e9, "G"), (1e6, "M")):
         if abs(value) >= size:
             return f"{value / size:.3g} {letter}{unit}"
-    return f"{value:,.0f}{' ' if unit else ''}{unit}"
+    return f"{thousands(value)}{' ' if unit else ''}{unit}"

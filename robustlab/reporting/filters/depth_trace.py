@@ -15,7 +15,7 @@ from robustlab.reporting.filters.depth_trace_found import (
     trace_in,
 )
 from robustlab.reporting.filters.depth_trace_maps import channel_pictures
-from robustlab.reporting.invariance.told import Told
+from robustlab.reporting.invariance.told import Told, leading
 from robustlab.reporting.section import Story, render
 from robustlab.results import Group
 from robustlab.verdict import code, plural
@@ -32,9 +32,16 @@ def depth_trace(story: Story, groups: Sequence[Group]) -> Told | None:
     for place, label in enumerate(dict.fromkeys(g.label for g in having)):
         parts.append(_part(story, [g for g in having if g.label == label], place))
     body = render("depth_trace.html", story, parts=parts, several=len(parts) > 1)
-    first = next((one for g in having if (one := trace_in(g)) is not None), None)
-    lead = tuple(sentences(first, noun)) if first is not None else ()
-    return Told(str(parts[0]["title"]), body, lead)
+    return Told(str(parts[0]["title"]), body, _lead(str(parts[0]["title"]), having, noun))
+
+
+def _lead(title: str, having: Sequence[Group], noun: str) -> tuple[str, ...]:
+    """Of one network all that is said; of several, what each that the title names does."""
+    first = [one for g in having if g.label == having[0].label and (one := trace_in(g)) is not None]
+    if len(first) < 2:
+        return tuple(said for one in first for said in sentences(one, noun))
+    told = [" ".join(sentences(one, noun)[:2]) for one in first]
+    return leading(title, told, [one.backbone for one in first])
 
 
 def _part(story: Story, groups: Sequence[Group], place: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustlab.reporting.filters.depth_trace_found import CONTROLS, Trace
-from robustlab.reporting.layer_axis import WIDTHS, layer_axis, short
+from robustlab.reporting.layer_axis import WIDTHS, factor_ticks, layer_axis, short
 from robustlab.reporting.section import Story
 from robustlab.reporting.svg import INK, MUTED, RULE, canvas, inline
 from robustlab.statistics import Rate
@@ -103,7 +103,7 @@ def _axes(far: Axes, flips: Axes, back: Axes, read: Axes) -> None:
 
     far.yaxis.set_major_formatter(ScalarFormatter())
     low, high = far.get_ylim()
-    ticks = [t for t in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300) if low <= t <= high]
+    ticks = factor_ticks(low, high)
     far.set_yticks(ticks, [f"{t:g}" for t in ticks])
     far.yaxis.set_minor_formatter(NullFormatter())
     far.axhline(1.0, color=RULE, lw=0.9)

@@ -168,18 +168,35 @@ def _per_cent(rate: Rate | None) -> str:
 
 
 def _retrieval_title(here: Sequence[Group]) -> str:
-    parts = []
-    for g in here[:2]:
+    """The clearest change under attack: no claim where the intervals of before and after overlap.
+
+    Where no attack fooled an image, the share of neighbours of the same class.
+    """
+    changes: dict[str, tuple[Rate, Rate]] = {}
+    for g in here:
         before, after = (_rate(g, f"same_class_{when}[fooled]") for when in ("before", "after"))
-        if before is None or after is None or not after.n:
-            clean = _per_cent(_rate(g, "same_class_before")).split(" [")[0]
-            parts.append(f"{clean} of the neighbours in {code(g.backbone)} share the image's class")
-        else:
-            parts.append(
-                f"fooling {code(g.backbone)} takes the neighbours of the image's class from "
-                f"{100 * before.value:.0f} % to {100 * after.value:.0f} %"
-            )
-    return "; ".join(parts)
+        if before is not None and after is not None and after.n:
+            changes[g.backbone] = before, after
+    if not changes:
+        clean = [(_per_cent(_rate(g, "same_class_before")), code(g.backbone)) for g in here[:2]]
+        return "; ".join(
+            f"{value.split(' [')[0]} of the neighbours in {name} share the image's class"
+            for value, name in clean
+        )
+    clear = {n: (b, a) for n, (b, a) in changes.items() if b.low > a.high or a.low > b.high}
+    if not clear:
+        few = max(after.n for _, after in changes.values())
+        return (
+            "Whether fooling changes the classes of the neighbours is not clear from "
+            f"{plural(few, 'fooled images')}: intervals overlap"
+        )
+    name = max(clear, key=lambda n: abs(clear[n][0].value - clear[n][1].value))
+    before, after = clear[name]
+    most = f", the largest change of {len(changes)} networks" if len(changes) > 1 else ""
+    return (
+        f"fooling {code(name)} takes the neighbours of the image's class from "
+        f"{100 * before.value:.0f} % to {100 * after.value:.0f} %{most}"
+    )
 
 
 def _beside(group: Group, noun: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustlab.outcome import Outcome, Picture
-from robustlab.reporting.invariance.told import Told
+from robustlab.reporting.invariance.told import Told, leading
 from robustlab.reporting.pixels import data_uri, scale_for
 from robustlab.reporting.section import Story, render
 from robustlab.results import Group, measure
@@ -60,7 +60,8 @@ def looks(
     if not parts:
         return None
     body = render("looks.html", story, parts=parts)
-    return Told(parts[0]["title"], body, tuple(parts[0]["sentences"][:1]))
+    first, names = parts[0], [g.backbone for g in held if g.label == parts[0]["label"]]
+    return Told(first["title"], body, leading(first["title"], first["sentences"], names))
 
 
 def outcome(group: Group) -> Outcome:

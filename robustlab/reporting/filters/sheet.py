@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustlab.outcome import Outcome, Picture
-from robustlab.reporting.invariance.told import Told
+from robustlab.reporting.invariance.told import Told, leading
 from robustlab.reporting.pixels import data_uri, scale_for
 from robustlab.reporting.section import Story, render
 from robustlab.reporting.svg import RULE, canvas, inline
@@ -60,7 +60,8 @@ def tell(
     if not parts:
         return None
     body = render("filters_sheet.html", story, parts=parts)
-    return Told(parts[0]["title"], body, tuple(parts[0]["sentences"][:1]))
+    first = parts[0]
+    return Told(first["title"], body, leading(first["title"], first["sentences"], first["names"]))
 
 
 def _part(label: str, groups: Sequence[Group], words: Words) -> dict[str, Any]:

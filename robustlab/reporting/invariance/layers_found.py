@@ -165,4 +165,4 @@ def share(found: Rate) -> str:
         return f"{100 * found.value:.1f} % in all {found.n}"
     if math.isnan(found.low):
         return f"{100 * found.value:.1f} %"
-    return f"{100 * found.value:.1f} % [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return f"{100 * found.value:.1f} % [{100 * found.low:z.1f}, {100 * found.high:z.1f}]"

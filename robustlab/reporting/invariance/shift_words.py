@@ -36,7 +36,7 @@ def _gain(rate: Rate) -> str:
     value, low, high = (100 * v for v in (rate.value, rate.low, rate.high))
     if value < 0:
         value, low, high = -value, -high, -low
-    interval = "" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"
+    interval = "" if math.isnan(low) else f" [{low:z.1f}, {high:z.1f}]"
     return f"{'loses' if rate.value < 0 else 'gains'} {value:.1f} points{interval}"
 
 

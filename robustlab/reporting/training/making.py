@@ -8,6 +8,7 @@ from typing import Any
 
 from robustlab import shelf
 from robustlab.data.sources import on_the_test_part
+from robustlab.reporting.section import thousands
 from robustlab.reporting.training.record import Training, number, rate_of, text, whole
 from robustlab.verdict import plural
 
@@ -22,7 +23,7 @@ def facts(training: Training) -> list[tuple[str, str]]:
     options = training.table("options")
     told = ", ".join(f"{text(k)} {text(v)}" for k, v in list(options.items())[:LINES])
     count = whole(card.get("parameters"))
-    spaced = "not recorded" if count is None else f"{count:,}".replace(",", "\u202f")
+    spaced = "not recorded" if count is None else thousands(count)
     shape, classes = card.get("input_shape"), card.get("classes")
     sides = (
         " × ".join(map(text, shape)) if isinstance(shape, list) and len(shape) < 8 else text(shape)
