@@ -55,7 +55,7 @@ def view(
     the views, `robustlab show NAME` their parameters.
     """
     _check_name(name)
-    path = Path(out) if out else Path(f"{_plain(name)}-{_plain(backbone)}.png")
+    path = Path(out) if out else _default((name, backbone, image, data, take, *given))
     if path.suffix.lower() not in (".png", ".html"):
         raise BadRequest(f"{path} is no picture and no page; name a file .png or .html")
     params = _params(given, _texts(name))
@@ -91,6 +91,11 @@ def _check_name(name: str) -> None:
         )
     if name not in probes:
         raise BadRequest(f"no view is called {name!r}{choices(name, probes)}")
+
+
+def _default(question: Sequence[str | int | None]) -> Path:
+    """A file whose name says the question, so that another one takes nothing away."""
+    return Path("-".join(_plain(str(part)) for part in question if part is not None)[:200] + ".png")
 
 
 def _plain(reference: str) -> str:

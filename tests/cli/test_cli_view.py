@@ -48,9 +48,15 @@ def test_a_picture_of_the_weights_needs_no_image(lab, here):
 
 def test_a_view_of_an_image_of_a_data_set(lab, here):
     done = lab("view", "feature_maps", NET, "digits:test#3", "--set", "layer=conv2", "--json")
-    assert done.json["file"] == "feature_maps-lenet5-max@digits.png"
+    assert done.json["file"] == "feature_maps-lenet5-max@digits-digits-test-3-layer-conv2.png"
     assert load_data("digits:test").ids[3] in done.json["told"][0]
     assert "layer conv2" in done.json["told"][0]
+
+
+def test_another_question_takes_no_picture_away(lab, here):
+    for asked in (["digits:test#3"], ["digits:test#4"], ["digits:test#3", "--set", "layer=conv1"]):
+        assert lab("view", "feature_maps", NET, *asked).code == 0
+    assert len(list(here.glob("*.png"))) == 3
 
 
 def test_a_page(lab, here):
