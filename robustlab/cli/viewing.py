@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Sequence
@@ -95,7 +96,12 @@ def _check_name(name: str) -> None:
 
 def _default(question: Sequence[str | int | None]) -> Path:
     """A file whose name says the question, so that another one takes nothing away."""
-    return Path("-".join(_plain(str(part)) for part in question if part is not None)[:200] + ".png")
+    parts = [str(part) for part in question if part is not None]
+    name = "-".join(map(_plain, parts))
+    if len(name.encode()) > 200:  # a file's name has 255 bytes; cut off, two would share it
+        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+        name = f"{name[:60]}-{digest}"
+    return Path(f"{name}.png")
 
 
 def _plain(reference: str) -> str:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from robustlab.backbones import load_backbone
 from robustlab.cli.image import image_of, in_front
+from robustlab.cli.viewing import _default
 from robustlab.data import load_data
 from robustlab.errors import BadRequest
 from robustlab.filters.first_layer import first_layer
@@ -57,6 +58,12 @@ def test_another_question_takes_no_picture_away(lab, here):
     for asked in (["digits:test#3"], ["digits:test#4"], ["digits:test#3", "--set", "layer=conv1"]):
         assert lab("view", "feature_maps", NET, *asked).code == 0
     assert len(list(here.glob("*.png"))) == 3
+
+
+def test_long_questions_that_begin_alike_have_files_of_their_own():
+    long = [_default(("view", "net", *["x" * 70] * 4, end)).name for end in ("a", "b")]
+    assert long[0] != long[1]
+    assert all(len(name.encode()) < 255 for name in [*long, _default(("é" * 80,) * 9).name])
 
 
 def test_a_page(lab, here):
