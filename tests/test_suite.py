@@ -14,8 +14,8 @@ from robustlab.errors import BadRequest
 from robustlab.suite import BackboneSpec, ProbeSpec, Suite, load_suite, shipped_suites
 
 SUITES = [
-    *("anatomy", "autoattack", "blackbox", "filters", "l0", "l1", "l2", "linf", "pooling"),
-    *("quick", "spatial", "standard", "transfer", "twins"),
+    *("anatomy", "autoattack", "blackbox", "features", "filters", "l0", "l1", "l2", "linf"),
+    *("panda", "pooling", "quick", "spatial", "standard", "transfer", "twins"),
 ]
 
 # Round trip -----------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_one_picture_with_everything(lab, tmp_path):
     assert set(told["facts"]["seconds"]) > {"search", "checks", "smallest", "controls"}
     files = {one.name for one in out.iterdir() if not one.name.startswith(".")}
     pictures = {"original.png", "fooled.png", "perturbation.png", "smallest.png", "way.png"}
-    assert files == {*pictures, "report.html", "fooled.json"}
+    assert files == {*pictures, "triptych.png", "report.html", "fooled.json"}
     assert json.loads((out / "fooled.json").read_text())["after"] == told["after"]
     with Image.open(out / "way.png") as way:
         assert way.n_frames > 4

@@ -100,7 +100,7 @@ def test_that_check_kills_gradients_that_stay(tiny, some, standing, monkeypatch,
             yield
         for one in module.parameters():
             if mutant == "needed":
-                one.requires_grad_(not one.requires_grad)
+                one.requires_grad_(True)  # a network here comes frozen
             else:
                 one.grad = None
 
