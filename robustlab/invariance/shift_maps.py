@@ -30,8 +30,9 @@ from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import CellFailed
 from robustlab.invariance.shift_kept import Embedded, Eye, Maps
+from robustlab.invariance.shift_layers import sliced_pools, thinned
 from robustlab.invariance.shift_period import agreement, find_period, spread, total_stride
-from robustlab.invariance.shift_shared import Shared, share, sliced_pools, windows
+from robustlab.invariance.shift_shared import Shared, share, windows
 from robustlab.invariance.shift_wrapped import wrap
 from robustlab.invariance.shifts import ground
 from robustlab.randomness import SampleRandom
@@ -87,6 +88,7 @@ class Mapper:
         if found is None and self.mode != "circular":  # there one period is less
             found = wrap(copied, self.window, self.radius)
         found = found or Shared(copied, self.window)
+        found.rest = thinned(found.rest)
         return found, Eye(found.rest, self.backbone.dtype, self.classes)
 
     @cached_property

@@ -12,82 +12,26 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-__all__ = [
-    "LeafTracer",
-    "Shared",
-    "max_along",
-    "plain_pool",
-    "rest_of",
-    "share",
-    "sliced_pools",
-    "step_of",
-    "windows",
-]
-
-_POINTWISE = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Tanh, nn.Sigmoid),
-    *(nn.Softplus, nn.Hardswish, nn.Identity, nn.Dropout, nn.BatchNorm2d),
+from robustlab.invariance.shift_layers import (
+    POINTWISE,
+    LeafTracer,
+    SlicedMaxPool2d,
+    is_convolution,
+    square,
 )
+
+__all__ = ["Shared", "rest_of", "share", "step_of", "windows"]
+
 _FUNCTIONS = (torch.relu, functional.relu, torch.tanh, torch.sigmoid)
 _ARITHMETIC = (operator.sub, operator.truediv, operator.add, operator.mul)
 
 Step = Callable[[Tensor], Tensor]
-
-
-class SlicedMaxPool2d(nn.MaxPool2d):
-    """Max pooling as the maximum of slices: the same values, without the places of the maxima,
-    which torch's kernel finds too and which cost it most of its time on a CPU.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, C, H, W] to [n, C, H', W']."""
-        for dim in (2, 3):
-            assert isinstance(self.kernel_size, int)
-            assert isinstance(self.stride, int)
-            x = max_along(x, dim, self.kernel_size, self.stride)
-        return x
-
-
-def max_along(x: Tensor, dim: int, kernel: int, stride: int) -> Tensor:
-    """The maximum of windows along the rows (2) or the columns (3) of maps [n, C, H, W]."""
-    many = (x.shape[dim] - kernel) // stride + 1
-    reach = stride * (many - 1) + 1
-    slices = [x.narrow(dim, i, reach) for i in range(kernel)]
-    strided = [one[:, :, ::stride] if dim == 2 else one[..., ::stride] for one in slices]
-    return reduce(torch.maximum, strided)
-
-
-def plain_pool(module: nn.Module) -> tuple[int, int]:
-    """Kernel and stride of a square pooling without padding, which can be done along one axis after
-    the other; (0, 0) of anything else.
-    """
-    if type(module) is nn.AvgPool2d:
-        plain = _square(module.padding) == 0 and not (module.ceil_mode or module.divisor_override)
-    elif type(module) in (nn.MaxPool2d, SlicedMaxPool2d):
-        assert isinstance(module, nn.MaxPool2d)
-        plain = _square(module.padding) == 0 and _square(module.dilation) == 1
-        plain = plain and not (module.ceil_mode or module.return_indices)
-    else:
-        return 0, 0
-    kernel, stride = _square(module.kernel_size), _square(module.stride)
-    return (kernel, stride) if plain and kernel and stride else (0, 0)
-
-
-def sliced_pools(network: nn.Module) -> nn.Module:
-    """Let max pooling without padding run as `SlicedMaxPool2d`, in place, on a CPU."""
-    for module in network.modules():
-        kernel, stride = plain_pool(module)
-        if type(module) is nn.MaxPool2d and kernel:
-            module.kernel_size, module.stride = kernel, stride
-            module.__class__ = SlicedMaxPool2d
-    return network
 
 
 @dataclass
@@ -143,13 +87,6 @@ def windows(
     view = features.unfold(4, size[0], 1).unfold(5, size[1], 1).permute(0, 1, 2, 4, 5, 3, 6, 7)
     found: Tensor = view[image, top % grid, left % grid, top // grid, left // grid]
     return found
-
-
-class LeafTracer(fx.Tracer):  # type: ignore[misc, unused-ignore]
-    """Looks into no module without children: a layer is a layer, whoever wrote it."""
-
-    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return next(module.children(), None) is None
 
 
 def share(network: nn.Module, size: tuple[int, int], radius: int) -> Shared | None:
@@ -233,13 +170,12 @@ def _constant(traced: fx.GraphModule, value: Any) -> Any:
 
 
 def _module(module: nn.Module, size: tuple[int, int]) -> tuple[int, Step, tuple[int, int]] | None:
-    if type(module) in _POINTWISE:
+    if type(module) in POINTWISE:
         return 1, module, size
-    # A subclass may compute otherwise, but for the lab's own that gives gradients a shorter way.
-    if type(module).__name__ == "ImageConv2d" or type(module) is nn.Conv2d:
-        return _sliding(module, size, _square(module.dilation))
+    if is_convolution(module):
+        return _sliding(module, size, square(module.dilation))
     if type(module) in (nn.MaxPool2d, SlicedMaxPool2d) and not module.return_indices:
-        return _sliding(module, size, _square(module.dilation))
+        return _sliding(module, size, square(module.dilation))
     if type(module) is nn.AvgPool2d:
         return _sliding(module, size, 1)
     return None
@@ -249,17 +185,11 @@ def _sliding(
     module: Any, size: tuple[int, int], dilation: int | None
 ) -> tuple[int, Step, tuple[int, int]] | None:
     """A layer that moves a window without padding it."""
-    kernel, stride = _square(module.kernel_size), _square(module.stride)
-    padding = module.padding if isinstance(module.padding, str) else _square(module.padding)
+    kernel, stride = square(module.kernel_size), square(module.stride)
+    padding = module.padding if isinstance(module.padding, str) else square(module.padding)
     plain = padding in (0, "valid") and not getattr(module, "ceil_mode", False)
     if not plain or kernel is None or stride is None or dilation is None:
         return None
     reach = dilation * (kernel - 1) + 1
     after = (size[0] - reach) // stride + 1, (size[1] - reach) // stride + 1
     return (stride, module, after) if min(after) > 0 else None
-
-
-def _square(value: Any) -> int | None:
-    """The one number of a size that is equal in both directions; None of any other."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    return int(both[0]) if len(both) == 2 and both[0] == both[1] else None

@@ -16,15 +16,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from robustlab.invariance.shift_shared import (
-    LeafTracer,
-    Shared,
-    Step,
-    max_along,
-    plain_pool,
-    rest_of,
-    step_of,
-)
+from robustlab.invariance.shift_layers import LeafTracer, along, is_convolution, plain_pool
+from robustlab.invariance.shift_shared import Shared, Step, rest_of, step_of
 
 __all__ = ["Wrapped", "wrap"]
 
@@ -88,13 +81,7 @@ class Wrapped(Shared):
         return self._pooled(made, down=False)
 
     def _pooled(self, maps: Tensor, *, down: bool) -> Tensor:
-        if self.pool is None:
-            return maps
-        kernel, stride = plain_pool(self.pool)
-        if isinstance(self.pool, nn.AvgPool2d):
-            both = ((kernel, 1), (stride, 1)) if down else ((1, kernel), (1, stride))
-            return functional.avg_pool2d(maps, *both)
-        return max_along(maps, 2 if down else 3, kernel, stride)
+        return maps if self.pool is None else along(self.pool, maps, 2 if down else 3)
 
 
 def _rows(strips: Tensor, many: int) -> Tensor:
@@ -142,8 +129,7 @@ def _circular(traced: fx.GraphModule, node: fx.Node, size: tuple[int, int]) -> n
     if node.op != "call_module":
         return None
     conv: Any = traced.get_submodule(str(node.target))
-    known = type(conv) is nn.Conv2d or type(conv).__name__ == "ImageConv2d"
-    if not known or conv.padding_mode != "circular" or isinstance(conv.padding, str):
+    if not is_convolution(conv) or conv.padding_mode != "circular" or isinstance(conv.padding, str):
         return None
     kernel, plain = conv.kernel_size, {*conv.stride, *conv.dilation} == {1}
     same = all(k % 2 == 1 and p == k // 2 for k, p in zip(kernel, conv.padding, strict=True))

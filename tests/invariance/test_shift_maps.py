@@ -10,9 +10,10 @@ from torch import nn
 from robustlab.backbones import Backbone, load_backbone
 from robustlab.data import Data, load_data
 from robustlab.invariance import shift_maps
+from robustlab.invariance.shift_layers import sliced_pools
 from robustlab.invariance.shift_maps import Mapper
 from robustlab.invariance.shift_period import find_period, total_stride
-from robustlab.invariance.shift_shared import Shared, share, sliced_pools, windows
+from robustlab.invariance.shift_shared import Shared, share, windows
 from robustlab.invariance.shifts import MODES, ground, window
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -326,14 +327,3 @@ def test_shared_layers_give_the_windows_their_own_values():
     found.features = transposed(found)  # mutant: starting points swapped
     with pytest.raises(AssertionError):
         check_shared(found, network)
-
-
-def test_pooling_by_slices_is_bit_equal():
-    x = torch.randn(3, 4, 13, 11)
-    x[0, 0, 3, 3] = float("nan")
-    for kernel, stride in ((2, 2), (3, 2), (2, 1), (3, 3)):
-        plain = nn.MaxPool2d(kernel, stride)
-        mine = sliced_pools(nn.Sequential(nn.MaxPool2d(kernel, stride)))
-        assert torch.equal(plain(x).nan_to_num(9.0), mine(x).nan_to_num(9.0))
-    kept = nn.Sequential(nn.MaxPool2d(3, 2, padding=1), nn.MaxPool2d(2, ceil_mode=True))
-    assert all(type(m) is nn.MaxPool2d for m in sliced_pools(kept))

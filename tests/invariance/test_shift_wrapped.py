@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from robustlab import Backbone, load_data
+from robustlab.backbones.lectures.pooling import Subsample
 from robustlab.invariance.shift_maps import Mapper
 from robustlab.invariance.shift_wrapped import Wrapped, wrap
 
@@ -45,6 +46,8 @@ NETWORKS = {
     "max": lambda: network(pool=nn.MaxPool2d(2)),
     "overlapping": lambda: network(pool=nn.MaxPool2d(3, 2)),
     "avg": lambda: network(pool=nn.AvgPool2d(2)),
+    "strided": lambda: network(pool=Subsample(2, 2)),
+    "strided by three": lambda: network(pool=Subsample(3, 2)),
     "avg of three": lambda: network(pool=nn.AvgPool2d(3, 2)),
     "padded pool": lambda: network(pool=nn.MaxPool2d(3, 2, 1)),
     "normalised": lambda: network(more=(nn.BatchNorm2d(4),)),
@@ -56,7 +59,7 @@ def test_windows_get_their_own_values(name):
     module = NETWORKS[name]()
     found = wrap(module, SIZE, 3)
     assert isinstance(found, Wrapped)
-    pooled = name in ("max", "overlapping", "avg", "avg of three")
+    pooled = name.split()[0] in ("max", "overlapping", "avg", "strided")
     assert (found.pool is not None) is pooled
     check(found, module)
 
