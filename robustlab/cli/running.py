@@ -14,7 +14,9 @@ from robustlab.cli.output import json_option, print_json, progress, table
 __all__ = ["check", "command_line", "report", "run"]
 
 _HEADLINES = ("clean_accuracy", "robust_accuracy", "target_success")
-_FIRST = 6  # numbers of a probe that is no attack; the page and summary() hold them all
+# Numbers of a probe that is no attack, and of all such probes together: fewer of each where many
+# probes look at many networks. The page and summary() hold them all.
+_FIRST, _LINES = 6, 60
 
 
 @click.command()
@@ -90,19 +92,31 @@ def _headline_rows(found: Any) -> list[list[str]]:
     rows: list[list[str]] = []
     told: dict[int, int] = {}
     kinds = {(g.backbone, g.plan["probe"], g.plan["label_params"]): g for g in found.groups()}
+    first = _first(found)
     for row in found.summary().itertuples():
         group = kinds[row.backbone, row.probe, row.params]
         kind, attack = group.plan["kind"], group.plan["kind"] == "attack"
-        if attack and (row.metric not in _HEADLINES or row.metric == "clean_accuracy"):
+        if attack and row.metric not in _HEADLINES:
+            continue
+        if kind in ("attack", "probe") and row.metric == "clean_accuracy":  # told by "clean"
             continue
         told[id(group)] = told.get(id(group), 0) + 1
-        if kind == "probe" and told[id(group)] > _FIRST:
+        if kind == "probe" and told[id(group)] > first:
             continue
         is_rate = kind != "probe" or _is_rate(group, row.metric, row.eps)
         text = _rate(row.value, row.low, row.high) if is_rate else f"{row.value:.4g}"
         eps = f"{row.eps} ({group.plan['norm']})" if row.eps else ""
         rows.append([row.backbone, group.label, eps, row.metric, text, str(row.n)])
     return rows
+
+
+def _probes(found: Any) -> list[Any]:
+    return [g for g in found.groups() if g.plan["kind"] == "probe" and g.outcome is not None]
+
+
+def _first(found: Any) -> int:
+    """How many numbers of each probe the table has room for."""
+    return max(1, min(_FIRST, _LINES // max(1, len(_probes(found)))))
 
 
 def _is_rate(group: Any, metric: str, eps: str) -> bool:
@@ -142,10 +156,12 @@ def _print_run(found: Any) -> None:
 
 def _print_kinds(found: Any) -> None:
     """Of the numbers of probes: which are means, and how many the table leaves out."""
-    probes = [g for g in found.groups() if g.plan["kind"] == "probe" and g.outcome is not None]
-    if any(not _is_rate(g, name, "") for g in probes for name in list(g.outcome.metrics)[:_FIRST]):
+    probes, first = _probes(found), _first(found)
+    numbers = [[n for n in g.outcome.metrics if n != "clean_accuracy"] for g in probes]
+    told = [(g, name) for g, names in zip(probes, numbers, strict=True) for name in names[:first]]
+    if any(not _is_rate(group, name, "") for group, name in told):
         click.echo("numbers without % are means over the images; the page may tell a median beside")
-    hidden = sum(max(0, len(g.outcome.metrics) - _FIRST) for g in probes)
+    hidden = sum(map(len, numbers)) - len(told)
     if hidden:
         click.echo(f"{hidden} more numbers of probes are left out here; --json has them all")
 

@@ -39,10 +39,10 @@ def test_run(lab, tiny, tmp_path, monkeypatch):
 def test_the_table_says_what_is_a_mean_and_how_much_it_leaves_out(capsys):
     columns = {f"error_{k}": np.arange(4.0) for k in range(8)} | {"kept": np.ones(4, bool)}
 
-    def told(names):
+    def told(names, groups=1):
         outcome = Outcome(columns, metrics={name: Metric(name) for name in names})
         group = SimpleNamespace(plan={"kind": "probe"}, outcome=outcome)
-        _print_kinds(SimpleNamespace(groups=lambda: [group]))
+        _print_kinds(SimpleNamespace(groups=lambda: [group] * groups))
         return capsys.readouterr().out.splitlines()
 
     mean = "numbers without % are means over the images; the page may tell a median beside"
@@ -51,6 +51,8 @@ def test_the_table_says_what_is_a_mean_and_how_much_it_leaves_out(capsys):
     every = [f"error_{k}" for k in range(8)]
     left = "2 more numbers of probes are left out here; --json has them all"
     assert told(every) == [mean, left]
+    assert told(every, 15)[1].startswith("60 more")
+    assert told(every, 100)[1].startswith("700 more")
 
 
 class Terminal(io.StringIO):
