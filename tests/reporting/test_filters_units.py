@@ -19,7 +19,9 @@ from torch import nn
 import robustlab
 from robustlab import Data, Suite
 from robustlab.backbones import Backbone
+from robustlab.filters.tiles import BACK
 from robustlab.reporting.doubts import made_images
+from robustlab.reporting.filters import looks
 from robustlab.reporting.filters import units as page_units
 from robustlab.reporting.filters.attribution import TAB10, attribution
 from robustlab.reporting.filters.units import deconvnet, maximisation, signed_number
@@ -39,6 +41,8 @@ PROBES = (
     ),
     ProbeSpec("maximisation", {"steps": 4, "channels": 2, "classes": 2, "diversity": 2}),
 )
+
+PARTS = {"deconvnet": deconvnet, "attribution": attribution, "maximisation": maximisation}
 
 
 def backbone(name, seed, act=nn.ReLU):
@@ -255,6 +259,40 @@ def test_a_grid_is_one_picture_and_that_of_the_probe(results, tree):
         assert np.array_equal(pixels_of(image), picture.pixels)
     others = tree.all("section", id="probes")
     assert not others
+
+
+def check_labels(tree):
+    """Each label stands at one column or row of tiles: between them the ground is bare."""
+    count = 0
+    for grid in tree.all("div", class_="labelled"):
+        pixels = pixels_of(grid.all("img")[0])
+        for side, axis in (("over", 1), ("beside", 0)):
+            names = [n.words for d in grid.all("div", class_=side) for n in d.all("span")]
+            if not names:
+                continue
+            assert all(names)
+            count += len(names)
+            across = (pixels == BACK).all(axis=2).all(axis=1 - axis)
+            gap = 4 if "patches" in grid.text else 2
+            tile, rest = divmod(len(across) + gap, len(names))
+            assert rest == 0
+            ends = np.arange(1, len(names)) * tile
+            assert all(across[end - gap : end].all() for end in ends)
+    return count
+
+
+def test_labels_stand_at_their_tiles(tree):
+    assert check_labels(tree) > 40
+
+
+@pytest.mark.parametrize("probe", ["deconvnet", "attribution", "maximisation"])
+def test_that_check_kills_a_label_too_many(results, parse, monkeypatch, probe):
+    part, true = PARTS[probe], looks.figure
+    longer = lambda one: true(dataclasses.replace(one, over=[*one.over, "x"]))  # noqa: E731
+    check_labels(told(part, results, probe, parse))
+    monkeypatch.setattr(looks, "figure", longer)
+    with pytest.raises(AssertionError):
+        check_labels(told(part, results, probe, parse))
 
 
 def test_one_backbone_and_a_cell_that_failed(tmp_path, parse):

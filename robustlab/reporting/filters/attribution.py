@@ -134,17 +134,20 @@ def _figures(group: Group, classes: Sequence[str]) -> list[Figure]:
     for picture in found.pictures:
         if picture.name == "attribution":
             caption = (
-                f"Columns: {picture.caption}. Three rows an image ({', '.join(ids)}): clean; "
-                "adversarial (grey where none was found); clean with random weights. Grey is zero, "
-                "bright speaks for the class, dark against it; each map has its own scale."
+                f"{', '.join(ids)}: three rows each, the adversarial one grey where none was "
+                "found. In maps grey is zero, bright speaks for the class, dark against it; each "
+                "has its own scale."
             )
-            figures.append(Figure(group.backbone, picture, caption))
+            over = [one.replace("_", " ") for one in picture.caption.split(", ")]
+            beside = ["clean", "adversarial", "random weights"] * len(ids)
+            figures.append(Figure(group.backbone, picture, caption, over, beside))
         if picture.name == "occlusion":
             order = found.arrays["occlusion_classes"].tolist()
             legend = [(TAB10[i], str(classes[c])) for i, c in enumerate(order)]
             caption = (
-                f"Columns: {picture.caption}, by where a grey square stands. A row an image "
-                f"({', '.join(ids)}). The probability runs from 0, dark, to 1, bright."
+                f"{picture.caption[0].upper()}{picture.caption[1:]}, by where a grey square "
+                "stands. The probability runs from 0, dark, to 1, bright."
             )
-            figures.append(Figure(group.backbone, picture, caption, legend))
+            over = picture.caption.split(", ")
+            figures.append(Figure(group.backbone, picture, caption, over, ids, legend))
     return figures

@@ -22,11 +22,16 @@ ROOM, HIGHEST = 620, 900  # page pixels of a grid
 
 @dataclass(frozen=True)
 class Figure:
-    """One grid of one backbone, and how it is read."""
+    """One grid of one backbone, and how it is read.
+
+    ``over`` names its columns and ``beside`` its rows, all of one size each.
+    """
 
     backbone: str
     picture: Picture
     caption: str
+    over: Sequence[str] = ()
+    beside: Sequence[str] = ()
     legend: Sequence[tuple[str, str]] = ()  # colour as #rrggbb, and what it stands for
 
 
@@ -87,6 +92,8 @@ def figure(one: Figure) -> dict[str, Any]:
         "width": width * scale,
         "height": height * scale,
         "caption": one.caption,
+        "over": one.over,
+        "beside": one.beside,
         "legend": one.legend,
     }
 

@@ -68,17 +68,13 @@ def _unit_figures(group: Group) -> list[Figure]:
         units = arrays["unit"][arrays["unit_layer"] == layer].tolist()
         alive, channels = int(arrays["alive"][layer]), int(arrays["channels"][layer])
         caption = (
-            f"Layer {arrays['layers'][layer]}, a row of blocks a unit: {_series(units)} (of "
-            f"{channels}, {alive} of which anything drives). Left the nine strongest patches, cut "
-            "to what the unit sees; in the middle their projections; right the same with random "
-            "weights."
+            f"Layer {arrays['layers'][layer]}, {channels} units, {alive} of which anything drives: "
+            "the nine strongest patches of each, cut to what the unit sees, and their projections."
         )
-        figures.append(Figure(group.backbone, picture, caption))
+        beside = [f"unit {unit}" for unit in units]
+        over = "patches", "projections", "projections, random weights"
+        figures.append(Figure(group.backbone, picture, caption, over, beside))
     return figures
-
-
-def _series(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
 
 
 def _unit_rows(group: Group) -> list[list[Any]]:
@@ -159,20 +155,36 @@ def _reached(group: Group) -> str:
 
 
 def _made_figures(group: Group) -> list[Figure]:
-    said = {
-        "maximised": "In pairs: the image made, then the strongest of the data. Rows: ",
-        "diversity": "Answers pushed apart, a row a target: ",
-    }
+    rows = _target_names(group)
     alike = outcome(group).arrays["diverse_likeness"]
     held = ", ".join(f"{v:.2f}" for v in alike.tolist() if np.isfinite(v))
-    ends = {
-        "maximised": ".",
-        "diversity": f". Mean cosine of the Gram matrices in a row: {held or 'one image'}.",
+    captions = {
+        "maximised": "In pairs: the image made, and the strongest of the data.",
+        "diversity": "Answers pushed apart, a row a target. Mean cosine of the Gram matrices in a "
+        f"row: {held or 'one image'}.",
     }
+    figures = []
+    for picture in outcome(group).pictures:
+        if picture.name == "maximised":
+            over = ["made", "data"] * max(len(one.split(",")) for one in rows)
+            figures.append(Figure(group.backbone, picture, captions[picture.name], over, rows))
+        if picture.name == "diversity":
+            beside = picture.caption.split(", ")
+            figures.append(Figure(group.backbone, picture, captions[picture.name], beside=beside))
+    return figures
+
+
+def _target_names(group: Group) -> list[str]:
+    """The targets of each row of the grid, those of one kind and layer."""
+    a = outcome(group).arrays
+    rows: dict[tuple[str, str], list[str]] = {}
+    for kind, layer, channel in zip(a["kind"], a["layer"], a["channel"], strict=True):
+        rows.setdefault((str(kind), str(layer)), []).append(str(channel))
+    many = {"unit": "units", "channel": "channels", "class": "classes"}
     return [
-        Figure(group.backbone, p, f"{said[p.name]}{p.caption}{ends[p.name]}")
-        for p in outcome(group).pictures
-        if p.name in said
+        f"{kind if len(held) == 1 else many[kind]} {', '.join(held)}"
+        + (f" of {layer}" if kind != "class" else "")
+        for (kind, layer), held in rows.items()
     ]
 
 
