@@ -5,6 +5,7 @@ import ast
 import json
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,18 @@ def imports(tree, package):
                 inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
                 yield from visit(child, top and not inside)
 
-    return visit(tree, True)
+    key = id(tree), package
+    if key not in _IMPORTS:  # a tree is kept by `parsed`, so that no other takes its place
+        _IMPORTS[key] = list(visit(tree, True))
+    return _IMPORTS[key]
+
+
+_IMPORTS = {}
+
+
+@cache
+def parsed(text):
+    return ast.parse(text)
 
 
 def modules(root):
@@ -54,7 +66,7 @@ def modules(root):
     for file in sorted(root.rglob("*.py")):
         parts = ["robustlab", *file.relative_to(root).with_suffix("").parts]
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = file, ast.parse(file.read_text(encoding="utf-8"))
+        found[name] = file, parsed(file.read_text(encoding="utf-8"))
     return found
 
 
@@ -128,7 +140,7 @@ def private_names(folder):
     """Imports of the catalogue's modules that are not ``from robustlab import PUBLIC``."""
     wrong = []
     for file in sorted(folder.glob("*.py")):
-        for module, names, _ in imports(ast.parse(file.read_text(encoding="utf-8")), "x"):
+        for module, names, _ in imports(parsed(file.read_text(encoding="utf-8")), "x"):
             private = module == "robustlab" and set(names) - set(robustlab.__all__)
             if module.startswith("robustlab.") or private:
                 wrong.append(f"{file.name}: {module} {names}")

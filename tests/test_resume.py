@@ -144,7 +144,7 @@ def test_a_killed_run_goes_on(suite, tmp_path, undisturbed):
 def test_killed_again_and_again(suite, tmp_path, undisturbed):
     rng, folder = random.Random(1), tmp_path / "run"
     before = {}
-    for _ in range(3):
+    for _ in range(2):
         after = run_and_kill(suite, folder, rng)
         check_untouched(before, after)
         assert len(before) < len(after)

@@ -21,6 +21,7 @@ from robustlab.data import Data, load_data
 from robustlab.registry import resolve
 
 SHIPPED = ["lenet5-max", "lenet5-avg", "mlp", "local", "resnet20-narrow", "lenet5-robust"]
+LONG = ("resnet20-narrow", "local")  # a pass takes several times as long as the others'
 ATTACKS: list[tuple[str, dict[str, Any]]] = [
     ("pgd", {"steps": 20}),
     ("apgd", {"steps": 20}),
@@ -72,7 +73,8 @@ def test_verdicts_are_each_images_own(
     shipped: str, name: str, params: dict[str, Any], hundred: Data
 ) -> None:
     attack = _registered(name, **params)
-    changed = _changed(attack, load_backbone(f"{shipped}@digits"), hundred)
+    many = 40 if shipped in LONG else 100
+    changed = _changed(attack, load_backbone(f"{shipped}@digits"), hundred.subset(range(many)))
     assert not any(changed.values()), changed
 
 

@@ -23,6 +23,7 @@ from robustlab.resting import in_logits, still_rising
 from robustlab.testing import PLANTED_ATTACKS, planted, planted_attack
 
 SHIPPED = ["lenet5-max", "lenet5-avg", "mlp", "local", "resnet20-narrow", "lenet5-robust"]
+LONG = ("resnet20-narrow", "local")  # a pass takes several times as long as the others'
 EPS: dict[str, list[str]] = {
     "linf": ["0.02", "0.05", "0.1"],
     "l2": ["0.3", "0.8"],
@@ -113,16 +114,15 @@ def test_one_image_is_examined_too(fault: str, net: Backbone, some: Data) -> Non
 @pytest.mark.parametrize("norm", EPS)
 def test_no_false_alarm_in_other_norms_and_samples(name: str, norm: str) -> None:
     backbone = load_backbone(f"{name}@digits")
-    for seed in (1, 2):
-        data = load_data("digits:test", take=20, seed=seed)
-        for used, params in ATTACKS:
-            if norm == "l1" and (used == "bim" or params.get("steps", 100) == 10):
-                continue  # ten sparse steps are too few, and are told so
-            if norm == "l1" and used == "apgdt":
-                params = {**params, "steps": 100}  # of which 40 in the ball itself
-            found = attack(used, backbone, data, eps=EPS[norm], norm=norm, seed=seed, **params)
-            wrong = [f for f in doubts(found) if f.detector not in COUNTED or f.level == "red"]
-            assert [f"{used}: {f.detector}: {f.sentence}" for f in wrong] == []
+    data = load_data("digits:test", take=10 if name in LONG else 20, seed=1)
+    for used, params in ATTACKS:
+        if norm == "l1" and (used == "bim" or params.get("steps", 100) == 10):
+            continue  # ten sparse steps are too few, and are told so
+        if norm == "l1" and used == "apgdt":
+            params = {**params, "steps": 100}  # of which 40 in the ball itself
+        found = attack(used, backbone, data, eps=EPS[norm], norm=norm, seed=1, **params)
+        wrong = [f for f in doubts(found) if f.detector not in COUNTED or f.level == "red"]
+        assert [f"{used}: {f.detector}: {f.sentence}" for f in wrong] == []
 
 
 FEW: list[tuple[str, Mapping[str, Any]]] = [
