@@ -68,6 +68,17 @@ def _slice(x: Tensor, dim: int, start: int, many: int, stride: int) -> Tensor:
     return one[:, :, ::stride] if dim == 2 else one[..., ::stride]
 
 
+def _first(pool: Subsample) -> int:
+    """Which row and column a plain one keeps first."""
+    return (pool.kernel_size - 1) // 2
+
+
+def _kept(sample: Callable[[Tensor], Tensor], rows: int, columns: int) -> tuple[int, int]:
+    """How many rows and columns it keeps of a map."""
+    height, width = sample(torch.empty(rows, columns, device="meta")).shape
+    return height, width
+
+
 class SlicedMaxPool2d(nn.MaxPool2d):
     """Max pooling as the maximum of slices: the same values, without the places of the maxima,
     which torch's kernel finds too and which cost it most of its time on a CPU.
@@ -113,7 +124,8 @@ def along(pool: nn.Module, x: Tensor, dim: int) -> Tensor:
     """A `plain_pool` along the rows (2) or the columns (3) of maps [n, C, H, W] alone."""
     kernel, stride = plain_pool(pool)
     if isinstance(pool, Subsample):
-        return _slice(x, dim, pool.first, pool.kept(x.shape[dim]), stride)
+        many = _kept(pool.forward, x.shape[dim], kernel)[0]
+        return _slice(x, dim, _first(pool), many, stride)
     if isinstance(pool, nn.AvgPool2d):
         both = ((kernel, 1), (stride, 1)) if dim == 2 else ((1, kernel), (1, stride))
         return functional.avg_pool2d(x, *both)
@@ -138,7 +150,7 @@ def sliced_pools(network: nn.Module) -> nn.Module:
 class ThinnedConv2d(nn.Conv2d):
     """A convolution at the places alone that a `Subsample` behind it keeps."""
 
-    kept: Callable[[int], int]
+    sample: Callable[[Tensor], Tensor]
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, C, H, W] to [n, K, H', W'], as the convolution and the `Subsample` in turn."""
@@ -147,8 +159,9 @@ class ThinnedConv2d(nn.Conv2d):
         sizes = []
         for axis in (0, 1):
             reach = self.dilation[axis] * (self.kernel_size[axis] - 1)
-            sizes.append(self.kept(x.shape[axis + 2] + 2 * self.padding[axis] - reach))
-        return made[..., : sizes[0], : sizes[1]]
+            sizes.append(x.shape[axis + 2] + 2 * self.padding[axis] - reach)
+        rows, columns = _kept(self.sample, *sizes)
+        return made[..., :rows, :columns]
 
 
 def thinned(network: nn.Module) -> nn.Module:
@@ -162,7 +175,7 @@ def thinned(network: nn.Module) -> nn.Module:
     layers = dict(traced.named_modules())
     for number, node in enumerate([n for n in traced.graph.nodes if n.op == "call_module"]):
         sample = layers[str(node.target)]
-        if type(sample) is not Subsample or plain_pool(sample) == (0, 0) or sample.first != 0:
+        if type(sample) is not Subsample or plain_pool(sample) == (0, 0) or _first(sample) != 0:
             continue
         source = _behind(node, layers)
         if source is not None:
@@ -193,5 +206,5 @@ def _thin(conv: nn.Module, sample: Subsample) -> ThinnedConv2d:
     made = copy.copy(conv)  # its weights are shared
     made.__class__ = ThinnedConv2d
     assert isinstance(made, ThinnedConv2d)
-    made.stride, made.kept = (sample.stride, sample.stride), sample.kept
+    made.stride, made.sample = (sample.stride, sample.stride), sample.forward
     return made

@@ -41,17 +41,12 @@ class Subsample(nn.Module):
         self.ceil_mode = ceil_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        first, (rows, columns) = self.first, (self.kept(size) for size in x.shape[-2:])
+        first = (self.kernel_size - 1) // 2 - self.padding
+        rows, columns = (self._kept(size) for size in x.shape[-2:])
         grid = x[..., first :: self.stride, first :: self.stride]
         return grid[..., :rows, :columns]
 
-    @property
-    def first(self) -> int:
-        """Which value is kept first, along either axis."""
-        return (self.kernel_size - 1) // 2 - self.padding
-
-    def kept(self, size: int) -> int:
-        """How many of ``size`` values are kept along one axis."""
+    def _kept(self, size: int) -> int:
         room = size + 2 * self.padding - self.kernel_size
         if room < 0 and not (self.ceil_mode and room > -self.stride):
             raise RuntimeError(f"no window of {self.kernel_size} fits into {size} values")
