@@ -92,6 +92,7 @@ def test_equal_differences_have_no_interval() -> None:
     assert "alike" in points(paired_t([1.0, 1.0], [0.0, 0.0]), True)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_runs(folder: Path) -> None:
     kinds = Kinds(folder)
     assert list(kinds.runs) == [0, 1]

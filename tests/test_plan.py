@@ -217,6 +217,7 @@ def test_the_source_of_a_users_probe_decides(tmp_path):
     assert first_id(suite=suite) == found[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [
@@ -249,6 +250,7 @@ def test_the_source_of_every_attack_inside_decides(tmp_path, params):
     assert found[0] == found[2] != found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["retrieval", "attribution", "depth_trace"])
 @pytest.mark.parametrize("inside", [False, True], ids=["itself", "in an ensemble"])
 def test_the_source_of_the_attack_that_a_probe_runs_decides(tmp_path, use, inside):

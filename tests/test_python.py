@@ -15,6 +15,7 @@ from robustlab.suite import BackboneSpec, ProbeSpec, Suite
 pytestmark = pytest.mark.usefixtures("forget", "one_thread")
 
 
+@pytest.mark.slow
 def test_the_example(tmp_path):
     backbone = robustlab.load_backbone("lenet5-max@digits")
     data = robustlab.load_data("digits:test", take=20, seed=0)

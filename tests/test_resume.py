@@ -416,6 +416,7 @@ def check_kept_out(run):
     assert {"clean", "fgsm", "noise"} == set(run.summary()["probe"])
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_in_no_table(failing, tmp_path, lab):
     suite, flag = failing
     folder = tmp_path / "run"
@@ -468,6 +469,7 @@ def test_that_check_kills_tables_of_what_landed(failing, tmp_path, monkeypatch):
         check_kept_out(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "told"),
     [

@@ -98,6 +98,7 @@ def test_a_wrong_parameter_is_seen():
         check_suite(replace(suite, probes=tuple(wrong)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_its_cheapest_attack_runs(name, tmp_path):
     suite = offline(name)

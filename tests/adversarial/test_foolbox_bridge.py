@@ -63,6 +63,7 @@ def test_it_finds_what_foolbox_finds(lenet: Backbone, digits: Data) -> None:
         assert np.allclose(longer, share * delta, atol=1e-3)  # the box clips what grows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "params"),
     [
@@ -81,6 +82,7 @@ def test_bridged_attacks_keep_the_contract(
     testing.check_attack(made, lenet, digits.subset(np.arange(12)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["PointwiseAttack", "SaltAndPepperNoiseAttack", "L0FMNAttack"])
 def test_few_pixels_by_foolbox_are_counted_by_the_lab(
     lenet: Backbone, digits: Data, name: str

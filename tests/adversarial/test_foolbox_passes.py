@@ -93,6 +93,7 @@ LOOSE = {  # a start that is found soon, a step that fools soon, an image that i
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params"), SETTINGS)
 def test_passes_are_counted_and_bounded(
     lenet: Backbone, digits: Data, name: str, params: dict[str, Any]

@@ -107,6 +107,7 @@ def _furthest(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "targeted"), CASES)
 def test_float64_agrees_over_all_steps(
     lenet: Backbone, digits: Data, norm: str, targeted: bool
@@ -182,6 +183,7 @@ class _RawGradient(_Descends):
         return gradient.clone()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", [_NoProjection, _Descends, _RawGradient])
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_broken_geometry_is_caught(

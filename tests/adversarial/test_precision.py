@@ -27,6 +27,7 @@ def _made(name: str, norm: str = "linf", **params: Any) -> Attack:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "norm", "params"),
     [

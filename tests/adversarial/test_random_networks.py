@@ -78,6 +78,7 @@ def _closer(network: nn.Module, data: Data) -> float:
     return sum(gaps[1]) / sum(gaps[64])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [_Noisy, _Dropping])
 def test_many_draws_come_close_to_the_mean_gradient(
     kind: type[_Noisy], lenet: Backbone, digits: Data
@@ -85,6 +86,7 @@ def test_many_draws_come_close_to_the_mean_gradient(
     assert _closer(_random(lenet, kind).network, digits) > 4
 
 
+@pytest.mark.slow
 def test_the_same_draw_again_does_not(
     lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +177,7 @@ def _agreement(lenet: Backbone, data: Data, eot: int) -> float:
     return float((noisy.clean_correct == sound.clean_correct).mean())
 
 
+@pytest.mark.slow
 def test_verdicts_are_those_of_the_mean(
     lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +209,7 @@ def test_what_is_wrong_unattacked_is_never_robust(
     assert _robust_though_wrong(lenet, digits) > 0
 
 
+@pytest.mark.slow
 def test_averaging_makes_the_attack_stronger(
     lenet: Backbone, digits: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def test_images_leave_once_fooled_and_verdicts_stay(lenet: Backbone, digits: Dat
     assert early.passes.sum() < 0.8 * late.passes.sum()
 
 
+@pytest.mark.slow
 def test_an_image_that_is_lost_at_8_bits_stays_in_the_search(lenet: Backbone) -> None:
     from robustlab.data import load_data
 

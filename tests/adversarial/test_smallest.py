@@ -49,6 +49,7 @@ SEARCHES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params"), SEARCHES)
 def test_a_random_network_does_not_outlast_the_search(
     noisy: tuple[Backbone, Data], name: str, params: dict[str, Any]
@@ -60,6 +61,7 @@ def test_a_random_network_does_not_outlast_the_search(
     assert np.isinf(found.radius).sum() <= 2
 
 
+@pytest.mark.slow
 def test_one_look_at_the_boundary_alone_would_lose_them(
     noisy: tuple[Backbone, Data], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +71,7 @@ def test_one_look_at_the_boundary_alone_would_lose_them(
     assert (~found.verified[1]).sum() > 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params"), [*SEARCHES, ("foolbox:LinfDeepFoolAttack", {})])
 def test_pixels_spend_the_budget_and_floats_stay_small(
     lenet: Backbone, digits: Data, name: str, params: dict[str, Any]
@@ -129,6 +132,7 @@ class Shifted(nn.Module):
         return logits + self.constant
 
 
+@pytest.mark.slow
 def test_no_candidate_is_given_up_for_one_beyond_rounding(lenet: Backbone, digits: Data) -> None:
     """Where every margin is near rounding, what fools counts at the size at which it fools."""
     radii = []

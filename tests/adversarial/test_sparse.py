@@ -138,6 +138,7 @@ def test_hardly_a_pixel_is_left_that_need_not_be(lenet: Backbone, digits: Data) 
     assert counts[1] > 10  # mutant: nothing is put back
 
 
+@pytest.mark.slow
 def test_it_is_no_worse_than_foolboxs_fmn(lenet: Backbone, digits: Data) -> None:
     few = digits.subset(np.arange(20))
     ours, theirs = (

@@ -201,6 +201,7 @@ def test_windows_over_a_padded_map_are_not_claimed():
     assert found.loc["locally connected"].kernel is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(builders))
 def test_every_network_of_the_lectures_is_complete(name):
     builder = builders[name]

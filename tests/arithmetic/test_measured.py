@@ -68,6 +68,7 @@ def test_in_deep_networks_on_images_wider_than_their_field(name, options, width)
     assert max(fields[:-2]) > 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "convnext_tiny", "densenet121"]
 )

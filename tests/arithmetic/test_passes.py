@@ -57,6 +57,7 @@ def test_small_networks_are_timed_as_long_as_large_ones(monkeypatch):
     assert passes.LEAST >= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny", "resnext50_32x4d"])
 def test_depthwise_and_grouped_networks_pay_about_two_to_one(name):
     network = getattr(torchvision.models, name)()

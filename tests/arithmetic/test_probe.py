@@ -169,6 +169,7 @@ def test_networks_without_maps_and_with_few_classes(data):
     assert found.arrays["activation_bytes"] == 8 * 3
 
 
+@pytest.mark.slow
 def test_a_run_is_not_split(backbone, tmp_path):
     suite = Suite(take=20, shard=8, backbones=(), probes=(ProbeSpec("anatomy", {"repeats": 0}),))
     run = robustlab.run(suite, backbones=[backbone], out=tmp_path / "run")

@@ -65,6 +65,7 @@ def test_found_with_its_options(text, tmp_path):
     load_backbone(said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet1_1", "shufflenet_v2_x0_5", "densenet121"])
 @pytest.mark.parametrize("classes", [1000, 7])
 def test_torchvisions(name, classes, tmp_path):
@@ -103,6 +104,7 @@ def test_what_the_weights_do_not_tell(text, untold, tmp_path):
     assert f"'; {untold}" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [torch.tensor(1.0), torch.zeros(0), torch.zeros(10, 2)])
 @pytest.mark.parametrize(
     ("text", "key"), [("lenet5", "fc3.bias"), ("mlp", "fc3.bias"), ("resnet18", "fc.bias")]

@@ -284,6 +284,7 @@ def test_train(lab, tmp_path):
     assert load_backbone(f"file:{weights}").fingerprint == done.json["card"]["fingerprint"]
 
 
+@pytest.mark.slow
 def test_train_says_what_next(lab, tmp_path, tiny):
     """The command of the last line works as it is printed."""
     done = lab("train", "lenet5-avg@digits", "-o", tmp_path / "out", "--epochs", "1")

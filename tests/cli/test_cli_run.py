@@ -83,6 +83,7 @@ def test_run_json(lab, tiny, tmp_path):
     assert list(done.json["summary"][0]) == SUMMARY_COLUMNS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "folder"),
     [
@@ -255,6 +256,7 @@ def test_check_counts(lab, tiny):
     assert done.json["seconds_at_most"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "cells"),
     [([], 9), (["--take", "4"], 3), (["-b", "mlp@digits", "-b", "lenet5-max@digits"], 18)],
@@ -339,6 +341,7 @@ def test_own_attack_and_probe(lab, own_suite, tmp_path):
     assert "contrast (factor=0.5)" in table
 
 
+@pytest.mark.slow
 def test_editing_ones_own_probe_computes_its_cells_alone(lab, own_suite, tmp_path):
     lab("run", own_suite, "-o", tmp_path / "run")
     file = own_suite.parent / "contrast.py"
@@ -348,6 +351,7 @@ def test_editing_ones_own_probe_computes_its_cells_alone(lab, own_suite, tmp_pat
     assert len(done.err.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_no_python_in_between(python, own_suite, tmp_path):
     """As a newcomer runs it, in a process of its own."""
     done = python("-m", "robustlab", "run", own_suite, "-o", "run", "--json")

@@ -61,6 +61,7 @@ def test_halves_and_a_product():
     assert wanted == {"stem", "join", "head.0", "head.1", "head.2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "shufflenet_v2_x0_5"])
 def test_of_torchvision(name):
     from torchvision import models

@@ -58,6 +58,7 @@ def test_columns_follow_from_the_arrays(lenet, digits):
     assert any("Boundary mode zero, radius 3: all 49 shifts" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_shards_give_what_the_whole_gives(lenet, digits, tmp_path):
     def run(shard):
         suite = Suite(

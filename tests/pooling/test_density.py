@@ -173,6 +173,7 @@ KEPT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", KEPT, ids=lambda one: one.__name__)
 def test_what_leaves_no_value_out_is_swapped(lab_nets, kept):
     swapped = swap_pooling(lab_nets.backbone(lambda: Odd(kept)), "blur3")

@@ -307,6 +307,7 @@ use = "clean"
 """
 
 
+@pytest.mark.slow
 def test_a_suite_swaps(tmp_path):
     path = tmp_path / "swaps.toml"
     path.write_text(SUITE, encoding="utf-8")

@@ -100,6 +100,7 @@ def marks(story):
     ]
 
 
+@pytest.mark.slow
 def test_top5_stands_on_the_curve(story):
     check_top5(marks(story), story)
     section = curves.curves(story)

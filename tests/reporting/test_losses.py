@@ -100,6 +100,7 @@ def test_a_cross_entropy_is_judged_in_logits_as_the_detector_does():
     assert rises(loss, True)[0].value == 1
 
 
+@pytest.mark.slow
 def test_curves_are_the_arrays_at_the_telling_eps(attacked):
     found = curves_of(Story.of(attacked.results))
     assert {c.label for c in found} == {

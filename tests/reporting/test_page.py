@@ -320,6 +320,7 @@ def test_drawings_follow_the_theme(whole):
         assert not drawing.all("style") + drawing.all("metadata")
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(whole, attacked, tmp_path):
     for built in (whole, attacked):
         again = write_report(built.results, tmp_path / "again.html")

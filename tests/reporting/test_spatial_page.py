@@ -52,6 +52,7 @@ def story(run: Run) -> Story:
     return Story.of(Results(run.folder))
 
 
+@pytest.mark.slow
 def test_threats_that_differ_are_not_mixed(story: Story) -> None:
     """The worst case is taken over attacks that were allowed the same."""
     assert story.evidence.norms == ["spatial-20", "spatial-0-reflect"]

@@ -277,6 +277,7 @@ def test_no_card_is_told(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(p.stem for p in shelf.weights().glob("*.json")))
 def test_the_shipped_cards_give_pages(page, name):
     card = read_card(name)

@@ -212,6 +212,7 @@ def test_robust_accuracy_is_that_of_the_catalogue():
     assert single.mean() > ours.mean() + 0.05
 
 
+@pytest.mark.slow
 def test_adversarial_training_makes_robust(tmp_path, one_thread):
     """Three epochs from a shipped network's weights, on some digits; and what the card says."""
     name = "lenet5-max@digits"

@@ -166,6 +166,7 @@ def test_auxiliary_heads_weigh_three_tenths(small, monkeypatch, tmp_path):
     assert abs(aux) > 0.01  # so that any other weight would show
 
 
+@pytest.mark.slow
 def test_a_library_network_is_trained_and_tuned(tmp_path):
     """torchvision's; then its last layer alone, on other classes."""
     images = np.random.default_rng(0).integers(0, 256, (3, 12, 3, 32, 32), dtype=np.uint8)

@@ -130,6 +130,7 @@ def test_the_first_epochs_are_those_of_the_card(name, moved):
     check_epochs(load_recipe(name), HELD[name], read_card(name), moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_steps_kill_another_recipe(name, mutant):

@@ -98,6 +98,7 @@ def kill_in_epoch_6(recipe_file, folder):
     assert [one.name for one in folder.iterdir()] == ["killed.checkpoint.pt"]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bits(recipe_file, undisturbed, tmp_path):
     folder = tmp_path / "out"
     kill_in_epoch_6(recipe_file, folder)
@@ -130,6 +131,7 @@ def every_epoch(monkeypatch):
     monkeypatch.setattr("robustlab.training.checkpoint._SHARE", float("inf"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lost",
     ["module", "optimizer", "schedule", "order", "flip", "start", "dropout", "trace", "best"],

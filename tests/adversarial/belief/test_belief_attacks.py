@@ -88,6 +88,7 @@ def test_without_its_detector_a_fault_goes_unnamed(
     assert wanted not in {name for name, _ in levels(run_planted(fault, net, some))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet5-max", "lenet5-robust"])
 @pytest.mark.parametrize(("used", "params"), ATTACKS, ids=lambda value: str(value)[:24])
 def test_a_shipped_attack_is_left_alone(
@@ -134,6 +135,7 @@ FEW: list[tuple[str, Mapping[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet5-max", "lenet5-robust", "mlp"])
 @pytest.mark.parametrize(("used", "params"), FEW, ids=lambda value: str(value)[:24])
 def test_no_false_alarm_where_few_pixels_change(
