@@ -13,7 +13,7 @@ from robustlab.cli.output import json_option, print_json, progress, table
 
 __all__ = ["check", "command_line", "report", "run"]
 
-_HEADLINES = ("clean_accuracy", "robust_accuracy", "target_success")
+_HEADLINES = ("robust_accuracy", "target_success")
 # Numbers of a probe that is no attack, and of all such probes together: fewer of each where many
 # probes look at many networks. The page and summary() hold them all.
 _FIRST, _LINES = 6, 60
@@ -98,7 +98,7 @@ def _headline_rows(found: Any) -> list[list[str]]:
         kind, attack = group.plan["kind"], group.plan["kind"] == "attack"
         if attack and row.metric not in _HEADLINES:
             continue
-        if kind in ("attack", "probe") and row.metric == "clean_accuracy":  # told by "clean"
+        if kind != "clean" and row.metric == "clean_accuracy":  # it has a line of its own
             continue
         told[id(group)] = told.get(id(group), 0) + 1
         if kind == "probe" and told[id(group)] > first:

@@ -1,10 +1,11 @@
 """Full maps over all shifts within a radius: what the network answers at each of (2r + 1)^2.
 
 Honest and quick. Quick: an image's shifts are windows of one picture and share their first layers
-(`shift_shared`); they run in batches on a folded, channels-last copy; and where the network's
-answers to circular shifts repeat after some pixels, which is found and tested on the network
-(`shift_period`), only one period is computed, in any mode, of the shifts that are rolls of the
-image to the last bit.
+(`shift_shared`); they run in batches on a folded, channels-last copy, whose maxima are slices and
+whose convolutions leave out what a stride throws away (`shift_pools`, `shift_thinned`); and where
+the network's answers to circular shifts repeat after some pixels, which is found and tested on the
+network (`shift_period`), only one period is computed, in any mode, of the shifts that are rolls of
+the image to the last bit.
 
 Honest: what is kept are the predictions of the original network. Where the two largest logits lie
 so close that rounding might have chosen, the original decides, on that window alone, so that no
@@ -30,9 +31,10 @@ from robustlab.backbones import Backbone
 from robustlab.data import Data
 from robustlab.errors import CellFailed
 from robustlab.invariance.shift_kept import Embedded, Eye, Maps
-from robustlab.invariance.shift_layers import sliced_pools, thinned
 from robustlab.invariance.shift_period import agreement, find_period, spread, total_stride
+from robustlab.invariance.shift_pools import sliced_pools
 from robustlab.invariance.shift_shared import Shared, share, windows
+from robustlab.invariance.shift_thinned import thinned
 from robustlab.invariance.shift_wrapped import wrap
 from robustlab.invariance.shifts import ground
 from robustlab.randomness import SampleRandom

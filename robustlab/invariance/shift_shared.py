@@ -18,13 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from robustlab.invariance.shift_layers import (
-    POINTWISE,
-    LeafTracer,
-    SlicedMaxPool2d,
-    is_convolution,
-    square,
-)
+from robustlab.invariance.shift_layers import POINTWISE, LeafTracer, is_convolution, square
+from robustlab.invariance.shift_pools import SlicedMaxPool2d
 
 __all__ = ["Shared", "rest_of", "share", "step_of", "windows"]
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from robustlab.invariance.shift_layers import LeafTracer, along, is_convolution, plain_pool
+from robustlab.invariance.shift_layers import LeafTracer, is_convolution
+from robustlab.invariance.shift_pools import along, plain_pool
 from robustlab.invariance.shift_shared import Shared, Step, rest_of, step_of
 
 __all__ = ["Wrapped", "wrap"]

@@ -10,9 +10,9 @@ from torch import nn
 from robustlab.backbones import Backbone, load_backbone
 from robustlab.data import Data, load_data
 from robustlab.invariance import shift_maps
-from robustlab.invariance.shift_layers import sliced_pools
 from robustlab.invariance.shift_maps import Mapper
 from robustlab.invariance.shift_period import find_period, total_stride
+from robustlab.invariance.shift_pools import sliced_pools
 from robustlab.invariance.shift_shared import Shared, share, windows
 from robustlab.invariance.shifts import MODES, ground, window
 

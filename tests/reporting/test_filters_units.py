@@ -42,6 +42,7 @@ PROBES = (
     ProbeSpec("maximisation", {"steps": 4, "channels": 2, "classes": 2, "diversity": 2}),
 )
 
+SIDES = ("over", "beside")
 PARTS = {"deconvnet": deconvnet, "attribution": attribution, "maximisation": maximisation}
 
 
@@ -272,12 +273,12 @@ def check_labels(tree):
                 continue
             assert all(names)
             count += len(names)
-            across = (pixels == BACK).all(axis=2).all(axis=1 - axis)
+            bare = (pixels == BACK).all(axis=2).all(axis=1 - axis)
             gap = 4 if "patches" in grid.text else 2
-            tile, rest = divmod(len(across) + gap, len(names))
-            assert rest == 0
-            ends = np.arange(1, len(names)) * tile
-            assert all(across[end - gap : end].all() for end in ends)
+            edges = np.flatnonzero(np.diff(bare.astype(int), prepend=0, append=0))
+            runs = edges.reshape(-1, 2)[edges[1::2] - edges[::2] == gap]
+            tile = (len(bare) + gap) // len(names)
+            assert [end for _, end in runs.tolist()] == [tile * i for i in range(1, len(names))]
     return count
 
 
@@ -285,12 +286,37 @@ def test_labels_stand_at_their_tiles(tree):
     assert check_labels(tree) > 40
 
 
+def test_labels_are_those_of_the_grid(results, parse):
+    grids = told(attribution, results, "attribution", parse).all("div", class_="labelled")
+    named = [[n.words for n in grids[0].all("div", class_=side)[0].all("span")] for side in SIDES]
+    rows = ["clean", "adversarial", "clean, random weights"]
+    assert named == [["image", *methods_of(results)], rows * 2]
+    ids = group(results, "attribution").outcome.samples["id"]
+    assert grids[1].all("div", class_="beside")[0].all("span")[0].words in ids
+    made = told(maximisation, results, "maximisation", parse).all("div", class_="labelled")
+    beside = [n.words for n in made[0].all("div", class_="beside")[0].all("span")]
+    assert beside[0].startswith("units ")
+    assert beside[-1] == "classes 0, 1"
+
+
+def methods_of(results):
+    methods = group(results, "attribution").outcome.arrays["methods"]
+    return [str(one).replace("_", " ") for one in methods]
+
+
+@pytest.mark.parametrize("change", ["one more", "half as many"])
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("probe", ["deconvnet", "attribution", "maximisation"])
-def test_that_check_kills_a_label_too_many(results, parse, monkeypatch, probe):
+def test_that_check_kills_other_labels(results, parse, monkeypatch, probe, side, change):
     part, true = PARTS[probe], looks.figure
-    longer = lambda one: true(dataclasses.replace(one, over=[*one.over, "x"]))  # noqa: E731
+
+    def changed(one):
+        names = getattr(one, side)
+        others = [*names, "x"] if change == "one more" else [*names[: len(names) // 2]]
+        return true(dataclasses.replace(one, **{side: others}))
+
     check_labels(told(part, results, probe, parse))
-    monkeypatch.setattr(looks, "figure", longer)
+    monkeypatch.setattr(looks, "figure", changed)
     with pytest.raises(AssertionError):
         check_labels(told(part, results, probe, parse))
 

@@ -134,12 +134,12 @@ def _figures(group: Group, classes: Sequence[str]) -> list[Figure]:
     for picture in found.pictures:
         if picture.name == "attribution":
             caption = (
-                f"{', '.join(ids)}: three rows each, the adversarial one grey where none was "
-                "found. In maps grey is zero, bright speaks for the class, dark against it; each "
-                "has its own scale."
+                f"{', '.join(ids)}: three rows each, clean, adversarial (grey where none was "
+                "found), clean with random weights. In maps grey is zero, bright speaks for the "
+                "class, dark against it; each has its own scale."
             )
             over = [one.replace("_", " ") for one in picture.caption.split(", ")]
-            beside = ["clean", "adversarial", "random weights"] * len(ids)
+            beside = ["clean", "adversarial", "clean, random weights"] * len(ids)
             figures.append(Figure(group.backbone, picture, caption, over, beside))
         if picture.name == "occlusion":
             order = found.arrays["occlusion_classes"].tolist()

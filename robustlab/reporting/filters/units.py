@@ -16,6 +16,9 @@ from robustlab.verdict import code, plural
 
 __all__ = ["deconvnet", "maximisation", "signed_number"]
 
+# Kinds of targets, one and many; the answers of the first that a run has are pushed apart.
+MANY = {"channel": "channels", "unit": "units", "class": "classes"}
+
 
 def signed_number(rate: Rate) -> str:
     """A correlation with its interval."""
@@ -155,37 +158,42 @@ def _reached(group: Group) -> str:
 
 
 def _made_figures(group: Group) -> list[Figure]:
-    rows = _target_names(group)
-    alike = outcome(group).arrays["diverse_likeness"]
-    held = ", ".join(f"{v:.2f}" for v in alike.tolist() if np.isfinite(v))
+    a = outcome(group).arrays
+    rows = _by_layer(a["kind"], a["layer"], a["channel"])
+    kind = next(k for k in MANY if k in a["kind"])
+    apart = zip(a["diverse_layer"], a["diverse_channel"], strict=True)
+    held = ", ".join(f"{v:.2f}" for v in a["diverse_likeness"].tolist() if np.isfinite(v))
+    labels = {
+        "maximised": (
+            ["made", "data"] * max(map(len, rows.values()), default=0),
+            [_named(*place, channels) for place, channels in rows.items()],
+        ),
+        "diversity": ([], [_named(kind, str(layer), [str(c)]) for layer, c in apart]),
+    }
     captions = {
         "maximised": "In pairs: the image made, and the strongest of the data.",
-        "diversity": "Answers pushed apart, a row a target. Mean cosine of the Gram matrices in a "
-        f"row: {held or 'one image'}.",
+        "diversity": "Answers pushed apart. Mean cosine of the Gram matrices in a row: "
+        f"{held or 'one image'}.",
     }
-    figures = []
-    for picture in outcome(group).pictures:
-        if picture.name == "maximised":
-            over = ["made", "data"] * max(len(one.split(",")) for one in rows)
-            figures.append(Figure(group.backbone, picture, captions[picture.name], over, rows))
-        if picture.name == "diversity":
-            beside = picture.caption.split(", ")
-            figures.append(Figure(group.backbone, picture, captions[picture.name], beside=beside))
-    return figures
-
-
-def _target_names(group: Group) -> list[str]:
-    """The targets of each row of the grid, those of one kind and layer."""
-    a = outcome(group).arrays
-    rows: dict[tuple[str, str], list[str]] = {}
-    for kind, layer, channel in zip(a["kind"], a["layer"], a["channel"], strict=True):
-        rows.setdefault((str(kind), str(layer)), []).append(str(channel))
-    many = {"unit": "units", "channel": "channels", "class": "classes"}
     return [
-        f"{kind if len(held) == 1 else many[kind]} {', '.join(held)}"
-        + (f" of {layer}" if kind != "class" else "")
-        for (kind, layer), held in rows.items()
+        Figure(group.backbone, p, captions[p.name], *labels[p.name])
+        for p in outcome(group).pictures
+        if p.name in captions
     ]
+
+
+def _by_layer(kinds: Any, layers: Any, channels: Any) -> dict[tuple[str, str], list[str]]:
+    """The channels of each row of the grid, those of one kind and layer."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for kind, layer, channel in zip(kinds, layers, channels, strict=True):
+        rows.setdefault((str(kind), str(layer)), []).append(str(channel))
+    return rows
+
+
+def _named(kind: str, layer: str, channels: Sequence[str]) -> str:
+    """``units 0, 2 of conv1``, ``class 3``."""
+    word = kind if len(channels) == 1 else MANY[kind]
+    return f"{word} {', '.join(channels)}" + (f" of {layer}" if kind != "class" else "")
 
 
 def _target_rows(group: Group) -> list[list[Any]]:

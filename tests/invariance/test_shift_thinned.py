@@ -1,6 +1,4 @@
-"""Layers by a shorter way: the values of the longer one, to the last bit where nothing is summed
-anew.
-"""
+"""Thinned convolutions: the values of the whole ones, at the places that are kept."""
 
 from __future__ import annotations
 
@@ -12,58 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from robustlab.backbones.lectures.pooling import Subsample, pooling
-from robustlab.invariance import shift_layers
-from robustlab.invariance.shift_layers import (
-    SlicedMax,
-    SlicedMaxPool2d,
-    ThinnedConv2d,
-    sliced_pools,
-    thinned,
-)
-
-POOLS = {
-    "of two": lambda: nn.MaxPool2d(2),
-    "overlapping": lambda: nn.MaxPool2d(3, 2),
-    "dense": lambda: nn.MaxPool2d(2, 1),
-    "of three": lambda: nn.MaxPool2d(3),
-    "blur": lambda: pooling("blur", 2, 2),
-    "blur, padded": lambda: pooling("blur", 3, 2, 1),
-    "polyphase": lambda: pooling("polyphase", 2, 2),
-}
-
-
-def check_slices(make, size=(12, 14)):
-    torch.manual_seed(0)
-    x = torch.randn(3, 4, *size)
-    mine = sliced_pools(nn.Sequential(make()))
-    kinds = type(mine[0]), type(getattr(mine[0], "window", None))
-    assert SlicedMaxPool2d in kinds or SlicedMax in kinds
-    assert torch.equal(make()(x), mine(x))
-    x[0, 0, 3, 3] = float("nan")
-    assert torch.equal(make()(x).isnan(), mine(x).isnan())
-
-
-@pytest.mark.parametrize("name", POOLS)
-def test_pooling_by_slices_is_bit_equal(name):
-    check_slices(POOLS[name])
-
-
-@pytest.mark.parametrize("name", POOLS)
-def test_the_check_kills_a_slice_too_few(name, monkeypatch):
-    true = shift_layers._highest
-    less = lambda x, dim, kernel, stride: true(x, dim, kernel - 1, stride)  # noqa: E731
-    monkeypatch.setattr(shift_layers, "_highest", less)
-    with pytest.raises((AssertionError, RuntimeError)):
-        check_slices(POOLS[name])
-
-
-def test_other_pools_stay():
-    pools = nn.MaxPool2d(3, 2, padding=1), nn.MaxPool2d(2, ceil_mode=True)
-    assert all(type(m) is nn.MaxPool2d for m in sliced_pools(nn.Sequential(*pools)))
-
-
-# Thinned convolutions --------------------------------------------------------------------------
+from robustlab.backbones.lectures.pooling import Subsample
+from robustlab.invariance.shift_thinned import ThinnedConv2d, thinned
 
 
 def check_thinned(module, size, thin=thinned):
@@ -111,6 +59,15 @@ def one_row_more(network):
     return found
 
 
+class Rolled(nn.Module):
+    def forward(self, x):
+        return x.roll(-1, 2)
+
+
+def second_row_first(network):
+    return nn.Sequential(Rolled(), thinned(network))
+
+
 def never_thrown_away(network):
     return nn.Sequential(*[m for m in network if type(m) is not Subsample])
 
@@ -120,8 +77,9 @@ def twice(network):
     return nn.Sequential(found.get_submodule("thinned3"), *network[1:])
 
 
-@pytest.mark.parametrize("mutant", [one_row_more, never_thrown_away, twice])
+@pytest.mark.parametrize("mutant", [one_row_more, second_row_first, never_thrown_away, twice])
 def test_the_check_kills(mutant):
+    """The second gives maps of the right size, with the values beside the right ones."""
     check_thinned(network(Subsample(2, 2)), (9, 8))
     with pytest.raises((AssertionError, RuntimeError)):
         check_thinned(network(Subsample(2, 2)), (9, 8), mutant)
@@ -160,3 +118,47 @@ def test_what_is_not_thinned(module):
     kinds = check_thinned(module, (9, 8))
     assert ThinnedConv2d not in kinds
     assert Subsample in kinds
+
+
+class Called(nn.Module):
+    """Layers called by keyword, or one convolution twice."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.conv, self.relu, self.pool, self.how = (
+            nn.Conv2d(3, 3, 3),
+            nn.ReLU(),
+            Subsample(2, 2),
+            how,
+        )
+
+    def forward(self, x):
+        if self.how == "convolution":
+            return self.pool(self.relu(self.conv(input=x)))
+        if self.how == "function":
+            return self.pool(self.relu(input=self.conv(x)))
+        if self.how == "pool":
+            return self.pool(x=self.relu(self.conv(x)))
+        return self.pool(self.conv(self.conv(x)))
+
+
+@pytest.mark.parametrize("how", ["convolution", "function", "pool"])
+def test_layers_called_by_keyword_stay(how):
+    assert ThinnedConv2d not in check_thinned(Called(how).double(), (9, 8))
+
+
+def test_a_convolution_used_twice_is_thinned_once():
+    kinds = check_thinned(Called("twice").double(), (9, 8))
+    assert kinds.count(ThinnedConv2d) == kinds.count(nn.Conv2d) == 1
+
+
+def test_of_two_strides_in_a_row_the_second_stays():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), Subsample(2, 2), nn.ReLU(), Subsample(2, 2)).double()
+    kinds = check_thinned(module, (12, 14))
+    assert kinds.count(ThinnedConv2d) == kinds.count(Subsample) == 1
+
+
+def test_a_network_with_nothing_to_thin_is_itself():
+    """A trace of it would leave out what its forward does beside its layers."""
+    for module in (network(nn.MaxPool2d(2)), network(Subsample(3, 2)), nn.Linear(3, 3)):
+        assert thinned(module) is module
