@@ -416,7 +416,6 @@ def check_kept_out(run):
     assert {"clean", "fgsm", "noise"} == set(run.summary()["probe"])
 
 
-@pytest.mark.slow
 def test_a_failed_cell_is_in_no_table(failing, tmp_path, lab):
     suite, flag = failing
     folder = tmp_path / "run"

@@ -171,7 +171,6 @@ def _share(attack: Attack, share: float, classes: int, n: int, *, aimed: bool = 
     return float(won.double().mean())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params", "norm", "classes"), _cases(GRADIENT))
 def test_just_above_the_radius_and_never_below(
     name: str, params: dict[str, Any], norm: str, classes: int

@@ -107,7 +107,6 @@ def _furthest(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "targeted"), CASES)
 def test_float64_agrees_over_all_steps(
     lenet: Backbone, digits: Data, norm: str, targeted: bool

@@ -151,6 +151,7 @@ def test_a_draw_that_is_not_counted_is_missed(
 # Results -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [_Noisy, _Dropping])
 @pytest.mark.parametrize(("name", "params"), _TRIES)
 def test_equal_seeds_give_equal_results(

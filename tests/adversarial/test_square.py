@@ -175,6 +175,7 @@ class _Shared(_FOUND):  # type: ignore[misc]  # found by name
         return super().search(model, x, y, start, threat, First())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", EPS)
 def test_an_image_does_not_depend_on_its_companions(
     norm: str, lenet: Backbone, digits: Data

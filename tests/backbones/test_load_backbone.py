@@ -101,6 +101,7 @@ def test_a_file_of_other_classes(tmp_path, builder):
     assert (loaded.mean is None) == (query == "mean=none" or ":" not in name)
 
 
+@pytest.mark.slow
 def test_other_differences_are_not_taken_for_classes(tmp_path):
     for change in ({"classes": 7, "width": 8}, {"norm": "batch"}, {"size": 28}):
         torch.save(builders["lenet5"](**change).state_dict(), tmp_path / "m.pt")
@@ -110,6 +111,7 @@ def test_other_differences_are_not_taken_for_classes(tmp_path):
         assert "; they fit" in str(told.value)
 
 
+@pytest.mark.slow
 def test_paths_of_odd_characters(tmp_path):
     """They load, and what an error advises can be pasted into a shell."""
     for folder in ("a#b", "it's", "a b"):

@@ -137,6 +137,7 @@ def test_where_it_goes_by_itself(lab, tmp_path, quick, monkeypatch):
     assert found == {"fool-digits_test_3-8", "fool-black-any"}
 
 
+@pytest.mark.slow
 def test_other_networks_by_name(lab, tmp_path):
     from robustlab import doors
 

@@ -13,7 +13,7 @@ import pytest
 
 import robustlab
 from robustlab import Outcome
-from robustlab.cli.running import _print_kinds
+from robustlab.cli.running import _headline_rows, _print_kinds
 from robustlab.outcome import Metric
 from robustlab.results import SUMMARY_COLUMNS
 
@@ -53,6 +53,26 @@ def test_the_table_says_what_is_a_mean_and_how_much_it_leaves_out(capsys):
     assert told(every) == [mean, left]
     assert told(every, 15)[1].startswith("60 more")
     assert told(every, 100)[1].startswith("700 more")
+
+
+def test_what_the_table_leaves_out_is_counted(capsys):
+    """Of 30 probes with 5 numbers each beside clean accuracy there is room for 2."""
+    names = ["clean_accuracy", *(f"error_{k}" for k in range(5))]
+    outcome = Outcome({n: np.arange(4.0) for n in names}, metrics={n: Metric(n) for n in names})
+    groups, rows = [], []
+    for place in range(30):
+        plan = {"kind": "probe", "probe": f"p{place}", "label_params": ""}
+        group = {"backbone": "b", "label": plan["probe"], "plan": plan, "outcome": outcome}
+        groups.append(SimpleNamespace(**group))
+        numbers = {"value": 1.5, "low": 1.0, "high": 2.0, "n": 4, "eps": "", "params": ""}
+        rows += [{"backbone": "b", "probe": f"p{place}", "metric": n, **numbers} for n in names]
+    found = SimpleNamespace(groups=lambda: groups, summary=lambda: pd.DataFrame(rows))
+    told = _headline_rows(found)
+    _print_kinds(found)
+    left = int(capsys.readouterr().out.splitlines()[-1].split()[0])
+    assert len(told) == 60
+    assert left == 30 * 5 - len(told)
+    assert "clean_accuracy" not in {row[3] for row in told}
 
 
 class Terminal(io.StringIO):
@@ -100,6 +120,7 @@ def test_what_takes_the_suites_place_has_a_folder_of_its_own(
     assert [p.name for p in Path("reports/out").iterdir()] == [folder]
 
 
+@pytest.mark.slow
 def test_options_reach_the_run(lab, tiny, tmp_path):
     options = ["--take", "6", "--seed", "11", "-b", "mlp@digits", "-b", "lenet5-max@digits"]
     done = lab("run", tiny, "-o", tmp_path / "run", "--device", "cpu", *options, "--json")

@@ -113,7 +113,7 @@ def test_one_image_is_examined_too(fault: str, net: Backbone, some: Data) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("norm", EPS)
-def test_no_false_alarm_in_other_norms_and_samples(name: str, norm: str) -> None:
+def test_no_false_alarm_in_other_norms(name: str, norm: str) -> None:
     backbone = load_backbone(f"{name}@digits")
     data = load_data("digits:test", take=10 if name in LONG else 20, seed=1)
     for used, params in ATTACKS:
