@@ -29,6 +29,7 @@ RETELLING = {"numpy", "pandas", "jinja2", "markupsafe", "seaborn", "matplotlib",
 ALLOWED = {0: set(), 1: {"numpy", "scipy"}, 5: RETELLING}
 
 
+@cache
 def imports(tree, package):
     """(module, names, at module level) of every import; those for type checkers are left out."""
 
@@ -46,13 +47,7 @@ def imports(tree, package):
                 inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
                 yield from visit(child, top and not inside)
 
-    key = id(tree), package
-    if key not in _IMPORTS:  # a tree is kept by `parsed`, so that no other takes its place
-        _IMPORTS[key] = list(visit(tree, True))
-    return _IMPORTS[key]
-
-
-_IMPORTS = {}
+    return list(visit(tree, True))
 
 
 @cache

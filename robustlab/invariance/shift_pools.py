@@ -32,13 +32,15 @@ def _slice(x: Tensor, dim: int, start: int, many: int, stride: int) -> Tensor:
 
 
 def first(pool: Subsample) -> int:
-    """Which row and column a plain one keeps first."""
+    """Which row and column it keeps first, without padding."""
     return (pool.kernel_size - 1) // 2
 
 
 def kept(sample: Callable[[Tensor], Tensor], rows: int, columns: int) -> tuple[int, int]:
-    """How many rows and columns it keeps of a map. It is asked, on a tensor without values, for its
-    source is part of the fingerprints of networks, and grows no method that they do not need.
+    """How many rows and columns a `Subsample` keeps of a map.
+
+    It is asked, on a tensor without values: a method that tells would change its source, and with
+    that the fingerprints of all networks that have one.
     """
     height, width = sample(torch.empty(rows, columns, device="meta")).shape
     return height, width

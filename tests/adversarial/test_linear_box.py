@@ -191,7 +191,7 @@ def test_strong_attacks_just_above_the_radius_and_never_below(
         few = replace(attack, restarts=min(attack.restarts, 3))
         assert _share(few, 0.995, classes, 30) == 0.0
         return
-    n = 30 if name == "bisection" else 200  # bisection searches about ten times
+    n = 50 if name == "bisection" else 200  # bisection searches about ten times
     found = testing.linear_found(attack, *_case(classes, n), share=1.0)
     assert found.min() >= 1 - 1e-6
     assert (found <= 1.02).double().mean() >= 0.99

@@ -74,12 +74,13 @@ def _standing(found: Found) -> int:
 def test_squeezenet_falls_at_two_levels(
     photographs: Data, name: str, params: dict[str, Any]
 ) -> None:
-    many, right = (102, 69) if name == "pgd" else (40, 28)
+    # All for one attack; of the first forty none may stand for the others.
+    many, right, most = (102, 69, 1) if name == "pgd" else (40, 28, 0)
     data = photographs.subset(np.arange(many))
     found = _attacked(f"file:{SQUEEZENET}#torchvision:squeezenet1_1", data, name, "2/255", **params)
     assert int(found.clean_correct.sum()) == right
-    assert _standing(found) <= 1
-    assert int((~found.verified_8bit[0]).sum()) <= 1
+    assert _standing(found) <= most
+    assert int((~found.verified_8bit[0]).sum()) <= most
 
 
 @pytest.mark.parametrize(("name", "params"), ATTACKS)

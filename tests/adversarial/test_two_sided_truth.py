@@ -101,7 +101,7 @@ def test_autoattack_lands_between_the_bounds(name: str, eps: str, proven: int, m
     assert proven <= int((~found.verified[0]).sum()) <= most
 
 
-@pytest.mark.parametrize(("name", "eps", "proven", "most"), BRACKETS[1:])
+@pytest.mark.parametrize(("name", "eps", "proven", "most"), BRACKETS)
 def test_more_restarts_land_between_the_bounds(name: str, eps: str, proven: int, most: int) -> None:
     found = _strong("ensemble", name, eps, attacks=MORE)
     assert proven <= int((~found.verified[0]).sum()) <= most
